@@ -16,6 +16,7 @@ namespace ghost {
 /// keeps   x (norm_input), gain, mean [...] and rstd [...] (statistic)
 /// throws  ghost::Error when gain or bias is not [C] or eps <= 0
 /// source  Ba, Kiros and Hinton 2016, arXiv:1607.06450
-Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& bias, double eps);
+Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& bias,
+                  double eps);
 
 }  // namespace ghost

@@ -25,12 +25,12 @@ struct LayerNormApply {
 };
 
 struct LayerNormBackward {
-  Tensor x;     // [rows, C]
-  Tensor gain;  // [C]
-  Tensor mean;  // [rows]
-  Tensor rstd;  // [rows]
-  Tensor dy;    // [P, rows, C]
-  Tensor dx;    // [P, rows, C]; undefined when nobody wants it
+  Tensor x;      // [rows, C]
+  Tensor gain;   // [C]
+  Tensor mean;   // [rows]
+  Tensor rstd;   // [rows]
+  Tensor dy;     // [P, rows, C]
+  Tensor dx;     // [P, rows, C]; undefined when nobody wants it
   Tensor dgain;  // [C] or undefined; P = 1
   Tensor dbias;  // [C] or undefined; P = 1
   bool accumulate_dgain;

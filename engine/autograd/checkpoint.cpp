@@ -33,9 +33,9 @@ class Checkpoint final : public Op {
     }
     ctx.set_site(outer_site);
     const Tensor dy = pullback.dy();
-    Tensors dx = inner.pull(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&x, 1),
-                            pullback.wants_parameters() ? Tape::Parameters::kAccumulate
-                                                        : Tape::Parameters::kSkip);
+    Tensors dx = inner.pull(
+        ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&x, 1),
+        pullback.wants_parameters() ? Tape::Parameters::kAccumulate : Tape::Parameters::kSkip);
     pullback.give(0, std::move(dx[0]));
   }
 

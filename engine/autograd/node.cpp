@@ -36,10 +36,8 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
   GHOST_CHECK(spec != specs.end(), "op {} keeps {} without having declared it", op_->name(), name);
 
   Tape& tape = *ctx_->tape();
-  Residual residual{.name = spec->name,
-                    .role = spec->role,
-                    .shape = tensor.shape(),
-                    .dtype = tensor.dtype()};
+  Residual residual{
+      .name = spec->name, .role = spec->role, .shape = tensor.shape(), .dtype = tensor.dtype()};
   residual.keep = tape.plan().keep_for(module_, spec->role, tape.is_cheap_output(tensor));
   switch (residual.keep) {
     case Keep::kExact:

@@ -78,9 +78,9 @@ class Node {
   bool is_recorded_ = false;
 
   // The tape's own.
-  Parameter* parameter_ = nullptr;   // a leaf that is a parameter
-  Tensors cotangents_;               // of each output, [P, ...], while backward runs
-  Tensor recomputed_;                // output 0, while its consumers still need it
+  Parameter* parameter_ = nullptr;  // a leaf that is a parameter
+  Tensors cotangents_;              // of each output, [P, ...], while backward runs
+  Tensor recomputed_;               // output 0, while its consumers still need it
   std::int32_t recompute_users_ = 0;
 };
 

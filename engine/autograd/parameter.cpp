@@ -77,8 +77,9 @@ void ParameterStore::initialize(std::uint64_t seed) {
         fill(parameter.value, 1.0);
         break;
       case InitKind::kNormal:
-        draw_normal(parameter.value, parameter.init.std,
-                    {.seed = seed, .site = static_cast<std::int64_t>(i), .purpose = Purpose::kInit});
+        draw_normal(
+            parameter.value, parameter.init.std,
+            {.seed = seed, .site = static_cast<std::int64_t>(i), .purpose = Purpose::kInit});
         break;
     }
   }

@@ -10,8 +10,10 @@ void ResidualsConfig::validate() const {
   }
   const auto refuse_sketch = [](Keep k, std::string_view key) {
     if (k == Keep::kSketch) {
-      fail<ConfigError>("{} is sketch; expected exact, cast(bf16), int8 or recompute (sketches are "
-                        "not available in this version)", key);
+      fail<ConfigError>(
+          "{} is sketch; expected exact, cast(bf16), int8 or recompute (sketches are "
+          "not available in this version)",
+          key);
     }
   };
   refuse_sketch(keep, "residuals.default");
@@ -22,8 +24,10 @@ void ResidualsConfig::validate() const {
       is_known = is_known || glob_match(rules[i].role, role_name(static_cast<Role>(role)));
     }
     if (!is_known) {
-      fail<ConfigError>("residuals.rules.{}.role is \"{}\"; expected a glob that matches a role, as "
-                        "linear_input", i, rules[i].role);
+      fail<ConfigError>(
+          "residuals.rules.{}.role is \"{}\"; expected a glob that matches a role, as "
+          "linear_input",
+          i, rules[i].role);
     }
   }
 }

@@ -145,9 +145,9 @@ class Tape::NodePullback final : public Pullback {
     if (pending.defined()) {
       return {.grad = pending.reshape(facts.shape), .accumulate = true};
     }
-    pending = ctx_.empty(leaf.outputs_facts_[static_cast<std::size_t>(facts.origin.output)]
-                             .shape.with_first(1),
-                         facts.dtype);
+    pending = ctx_.empty(
+        leaf.outputs_facts_[static_cast<std::size_t>(facts.origin.output)].shape.with_first(1),
+        facts.dtype);
     return {.grad = pending.reshape(facts.shape), .accumulate = false};
   }
 
@@ -212,8 +212,8 @@ void Tape::backward(Context& ctx, const Tensor& output, double seed) {
             Release::kYes);
 }
 
-Tensors Tape::vjp(Context& ctx, std::span<const Tensor> outputs,
-                  std::span<const Tensor> cotangents, std::span<const Tensor> inputs) {
+Tensors Tape::vjp(Context& ctx, std::span<const Tensor> outputs, std::span<const Tensor> cotangents,
+                  std::span<const Tensor> inputs) {
   return propagate(ctx, outputs, cotangents, inputs, Parameters::kSkip, Release::kNo);
 }
 
@@ -287,8 +287,8 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
   }
   for (std::size_t j = 0; j < inputs.size(); ++j) {
     const Shape shape = inputs[j].shape().with_first(basis_size);
-    results[j] = results[j].defined() ? results[j].reshape(shape)
-                                      : ctx.zeros(shape, inputs[j].dtype());
+    results[j] =
+        results[j].defined() ? results[j].reshape(shape) : ctx.zeros(shape, inputs[j].dtype());
   }
   return results;
 }

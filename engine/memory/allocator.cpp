@@ -1,8 +1,7 @@
 #include "engine/memory/allocator.h"
 
-#include <sys/mman.h>
-
 #include <new>
+#include <sys/mman.h>
 #include <utility>
 #include <vector>
 
@@ -19,14 +18,14 @@ class CpuAllocator final : public CachingAllocator {
   CpuAllocator() : CachingAllocator(Device{}) {}
   ~CpuAllocator() override {
     for (auto& [address, bytes] : segments_) {
-      ::operator delete(address, bytes, std::align_val_t{kHugePage});
+      ::operator delete (address, bytes, std::align_val_t{kHugePage});
     }
   }
 
  private:
   std::byte* allocate_segment(std::int64_t bytes) override {
     const auto size = static_cast<std::size_t>(bytes);
-    void* address = ::operator new(size, std::align_val_t{kHugePage}, std::nothrow);
+    void* address = ::operator new (size, std::align_val_t{kHugePage}, std::nothrow);
     if (address == nullptr) {
       return nullptr;
     }

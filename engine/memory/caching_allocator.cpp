@@ -22,9 +22,8 @@ std::string largest_tags(const MemoryMeter& meter) {
   for (int i = 0; i < kNumMemoryTags; ++i) {
     tags[static_cast<std::size_t>(i)] = static_cast<MemoryTag>(i);
   }
-  std::sort(tags.begin(), tags.end(), [&](MemoryTag a, MemoryTag b) {
-    return meter.current(a) > meter.current(b);
-  });
+  std::sort(tags.begin(), tags.end(),
+            [&](MemoryTag a, MemoryTag b) { return meter.current(a) > meter.current(b); });
   constexpr double kMiB = 1024.0 * 1024.0;
   return fmt::format("{} {:.1f} MiB, {} {:.1f} MiB", tag_name(tags[0]),
                      static_cast<double>(meter.current(tags[0])) / kMiB, tag_name(tags[1]),
@@ -52,7 +51,8 @@ std::byte* CachingAllocator::allocate(std::int64_t bytes, MemoryTag tag) {
 
 void CachingAllocator::release(std::byte* address, std::int64_t bytes, MemoryTag tag) {
   const auto found = in_use_.find(address);
-  GHOST_CHECK(found != in_use_.end(), "release of memory that {} did not allocate", device().name());
+  GHOST_CHECK(found != in_use_.end(), "release of memory that {} did not allocate",
+              device().name());
   Block* block = found->second;
   in_use_.erase(found);
   meter_.remove(tag, metered_bytes(bytes));

@@ -34,9 +34,8 @@ void fill(const Tensor& x, double value) {
   if (is_dry(x)) {
     return;
   }
-  visit_real(x.dtype(), [&]<typename T>() {
-    std::fill_n(x.data<T>(), x.numel(), static_cast<T>(value));
-  });
+  visit_real(x.dtype(),
+             [&]<typename T>() { std::fill_n(x.data<T>(), x.numel(), static_cast<T>(value)); });
 }
 
 void copy(const Tensor& destination, const Tensor& source) {
@@ -65,13 +64,10 @@ void cast(const Tensor& destination, const Tensor& source) {
   if (to == from) {
     copy(destination, source);
   } else if (to == DType::kBF16) {
-    visit_real(from, [&]<typename T>() {
-      convert(destination.data<BFloat16>(), source.data<T>());
-    });
+    visit_real(from,
+               [&]<typename T>() { convert(destination.data<BFloat16>(), source.data<T>()); });
   } else if (from == DType::kBF16) {
-    visit_real(to, [&]<typename T>() {
-      convert(destination.data<T>(), source.data<BFloat16>());
-    });
+    visit_real(to, [&]<typename T>() { convert(destination.data<T>(), source.data<BFloat16>()); });
   } else if (to == DType::kF32 && from == DType::kF64) {
     convert(destination.data<float>(), source.data<double>());
   } else if (to == DType::kF64 && from == DType::kF32) {

@@ -28,7 +28,8 @@ void Storage::retag(MemoryTag tag) {
 }
 
 Tensor::Tensor(std::shared_ptr<Allocator> allocator, const Shape& shape, DType dtype, MemoryTag tag)
-    : storage_(std::make_shared<Storage>(std::move(allocator), shape.numel() * itemsize(dtype), tag)),
+    : storage_(
+          std::make_shared<Storage>(std::move(allocator), shape.numel() * itemsize(dtype), tag)),
       shape_(shape),
       dtype_(dtype) {}
 
@@ -42,7 +43,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
 
 Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
   GHOST_CHECK(shape_.rank() > 0 && begin >= 0 && begin <= end && end <= dim(0),
-              "slice [{}, {}) of {}; expected a range of the leading dimension", begin, end, shape_);
+              "slice [{}, {}) of {}; expected a range of the leading dimension", begin, end,
+              shape_);
   const std::int64_t row_bytes = shape_.without_first().numel() * itemsize(dtype_);
   Tensor out = *this;
   out.offset_ += begin * row_bytes;

@@ -74,7 +74,9 @@ class Tensor {
   std::span<T> span() const {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
-  std::byte* raw() const { return storage_->data() == nullptr ? nullptr : storage_->data() + offset_; }
+  std::byte* raw() const {
+    return storage_->data() == nullptr ? nullptr : storage_->data() + offset_;
+  }
 
   /// The same elements under another shape of equal size; keeps its origin on the tape.
   Tensor reshape(const Shape& shape) const;

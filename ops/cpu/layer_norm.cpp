@@ -1,6 +1,5 @@
-#include <omp.h>
-
 #include <cmath>
+#include <omp.h>
 #include <vector>
 
 #include "ops/layer_norm_kernels.h"
@@ -59,9 +58,8 @@ void apply(const LayerNormApply& args) {
   const T* bias = args.bias.defined() ? args.bias.data<T>() : nullptr;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
-    normalize_row(args.x.data<T>() + row * cols, args.mean.data<T>()[row],
-                  args.rstd.data<T>()[row], args.gain.data<T>(), bias,
-                  args.y.data<T>() + row * cols, cols);
+    normalize_row(args.x.data<T>() + row * cols, args.mean.data<T>()[row], args.rstd.data<T>()[row],
+                  args.gain.data<T>(), bias, args.y.data<T>() + row * cols, cols);
   }
 }
 
@@ -112,8 +110,8 @@ void backward(const LayerNormBackward& args) {
           }
         }
         if (args.dx.defined()) {
-          dx_row(x, dy, args.gain.data<T>(), mean, rstd, args.dx.data<T>() + (p * rows + row) * cols,
-                 cols);
+          dx_row(x, dy, args.gain.data<T>(), mean, rstd,
+                 args.dx.data<T>() + (p * rows + row) * cols, cols);
         }
       }
     }

@@ -63,9 +63,9 @@ Tensors pull_back(Run& run, Context& ctx, const OpCase& test_case, const Tensor&
       inputs.push_back(run.leaves[i]);
     }
   }
-  return inputs.empty() ? Tensors{}
-                        : run.tape.vjp(ctx, std::span(&run.output, 1), std::span(&cotangent, 1),
-                                       inputs);
+  return inputs.empty()
+             ? Tensors{}
+             : run.tape.vjp(ctx, std::span(&run.output, 1), std::span(&cotangent, 1), inputs);
 }
 
 double loss_at(const OpCase& test_case, const Tensors& inputs, const Tensor& cotangent) {
@@ -208,8 +208,8 @@ void check_op(const OpCase& test_case) {
   Run single;
   record(single, ctx, test_case, DType::kF32);
   CHECK(relative_difference(single.output, exact.output) <= test_case.f32_tolerance);
-  const Tensors single_gradients = pull_back(single, ctx, test_case,
-                                             cast_to(cotangent, DType::kF32), /*with_weights=*/true);
+  const Tensors single_gradients =
+      pull_back(single, ctx, test_case, cast_to(cotangent, DType::kF32), /*with_weights=*/true);
   for (std::size_t j = 0; j < gradients.size(); ++j) {
     INFO("f32 gradient " << j);
     CHECK(relative_difference(single_gradients[j], gradients[j]) <= test_case.f32_tolerance);
