@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +14,17 @@
 #include "engine/random/philox.h"
 
 namespace ghost {
+
+/// A matrix product C [m, n] = A [m, k] B [k, n], as ops report it.
+struct GemmShape {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+
+  std::int64_t flops() const { return 2 * m * n * k; }
+  auto operator<=>(const GemmShape&) const = default;
+};
+using GemmCounts = std::map<GemmShape, std::int64_t>;
 
 /// Everything an op may use besides its arguments: memory, randomness, the tape, and where in the
 /// model it stands. Passed down by reference; there are no globals.
@@ -56,6 +69,14 @@ class Context {
   std::int64_t site() const { return stream_.site; }
   void set_site(std::int64_t site) { stream_.site = site; }
 
+  /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
+  void attach_gemm_counts(GemmCounts* counts) { gemm_counts_ = counts; }
+  void count_gemm(const GemmShape& shape) const {
+    if (gemm_counts_ != nullptr) {
+      ++(*gemm_counts_)[shape];
+    }
+  }
+
   /// Path of the module that runs, as blocks.0.mlp.c_fc.
   const std::string& module() const { return module_; }
 
@@ -91,6 +112,7 @@ class Context {
   bool is_training_ = true;
   RandomStream stream_;
   std::string module_;
+  GemmCounts* gemm_counts_ = nullptr;
 };
 
 /// The one place where an op meets a backend: runs `cpu` on a CPU, nothing on a dry device.

@@ -22,6 +22,10 @@ Node::Node(Context& ctx, std::shared_ptr<const Op> op, Tensors inputs, bool is_r
 
 const Tensor& Node::input(std::size_t i) const { return inputs_.at(i); }
 
+bool Node::is_recorded_input(std::size_t i) const {
+  return is_recorded_ && inputs_.at(i).defined() && ctx_->tape()->records(inputs_[i]);
+}
+
 void Node::keep(std::string_view name, const Tensor& tensor) {
   if (!is_recorded_) {
     return;

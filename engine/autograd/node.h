@@ -36,6 +36,8 @@ class Node {
   /// tape does not record.
   void keep(std::string_view name, const Tensor& tensor);
   bool is_recorded() const { return is_recorded_; }
+  /// Whether a backward pass may ask for the cotangent of this input.
+  bool is_recorded_input(std::size_t i) const;
 
   // In backward.
   /// A kept residual in its own dtype: exact, decoded, or made again by the op that made it.
