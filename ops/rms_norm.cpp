@@ -74,6 +74,9 @@ Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& gain, double eps) {
   GHOST_CHECK(gain.shape() == expected,
               "shape mismatch in rms_norm: x {} against gain {}; expected gain to be {}", x.shape(),
               gain.shape(), expected);
+  GHOST_CHECK(gain.dtype() == x.dtype(),
+              "dtype mismatch in rms_norm: x {} against gain {}; expected one dtype",
+              dtype_name(x.dtype()), dtype_name(gain.dtype()));
   return ctx.apply<RmsNorm>({x, gain}, eps);
 }
 

@@ -13,7 +13,7 @@ namespace ghost {
 /// eps     > 0, in units of x^2
 /// returns y, shape and dtype of x
 /// keeps   x (norm_input), gain, rstd [...] (statistic)
-/// throws  ghost::Error when gain is not [C] or eps <= 0
+/// throws  ghost::Error when gain is not [C] of dtype x, or eps <= 0
 /// source  Zhang and Sennrich 2019, arXiv:1910.07467 (eps is ours)
 Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& gain, double eps);
 

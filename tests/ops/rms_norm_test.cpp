@@ -44,6 +44,8 @@ TEST_CASE("rms_norm refuses wrong arguments", "[ops]") {
   CHECK_THROWS_WITH(
       rms_norm(ctx, x, normal({3}, 1), 1e-5),
       "shape mismatch in rms_norm: x [2,4] against gain [3]; expected gain to be [4]");
+  CHECK_THROWS_WITH(rms_norm(ctx, x, ctx.zeros({4}, DType::kF32), 1e-5),
+                    "dtype mismatch in rms_norm: x f64 against gain f32; expected one dtype");
   CHECK_THROWS_WITH(rms_norm(ctx, x, normal({4}, 1), -1),
                     "rms_norm: eps is -1; expected a positive number");
 }

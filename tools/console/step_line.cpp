@@ -1,0 +1,89 @@
+#include "tools/console/step_line.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "tools/console/quantity.h"
+
+namespace ghost {
+namespace {
+
+double share_done(const StepLine& line) {
+  if (line.steps <= 0) {
+    return 0;
+  }
+  return std::clamp(static_cast<double>(line.step) / static_cast<double>(line.steps), 0.0, 1.0);
+}
+
+std::string rate(double tokens_per_s) {
+  // Beyond 2^53 the digits are no longer ours, and a rate that is not finite has none.
+  if (!(tokens_per_s >= 0 && tokens_per_s < 9e15)) {
+    return "? tok/s";
+  }
+  return format_count(static_cast<std::int64_t>(tokens_per_s + 0.5)) + " tok/s";
+}
+
+}  // namespace
+
+std::string format_step_line(const StepLine& line) {
+  std::string text =
+      fmt::format("step {:>6}/{} ({:.1f}%) | loss {:.4f} | norm {:.4f} | lr {:.2e} | {} | {}",
+                  line.step, line.steps, 100 * share_done(line), line.loss, line.grad_norm, line.lr,
+                  format_ms(line.ms_per_step), rate(line.tokens_per_s));
+  if (line.mfu) {
+    text += fmt::format(" | {:.1f}% MFU", 100 * *line.mfu);
+  }
+  text += fmt::format(" | act {} | eta {}", format_bytes(line.activation_bytes),
+                      format_duration(line.eta_s));
+  return text;
+}
+
+std::string format_eval_line(const EvalLine& line) {
+  std::string text = fmt::format("step {:>6}/{} | val loss {:.4f}{}", line.step, line.steps,
+                                 line.val_loss, line.best ? " (best)" : "");
+  if (line.train_loss) {
+    text += fmt::format(" | train loss {:.4f}", *line.train_loss);
+  }
+  return text + fmt::format(" | {} batch{}", line.batches, line.batches == 1 ? "" : "es");
+}
+
+std::string format_live_bar(const StepLine& line, int columns) {
+  constexpr int kShortestBar = 10;
+  constexpr int kLongestBar = 40;
+  constexpr int kBrackets = 3;  // "[", "]" and the space after them
+
+  const std::string head =
+      fmt::format("{}/{} {:.1f}%", line.step, line.steps, 100 * share_done(line));
+  // In order of importance; shown in this order too.
+  std::vector<std::string> fields = {fmt::format(" | loss {:.4f}", line.loss),
+                                     " | eta " + format_duration(line.eta_s),
+                                     " | " + rate(line.tokens_per_s)};
+  if (line.mfu) {
+    fields.push_back(fmt::format(" | {:.1f}% MFU", 100 * *line.mfu));
+  }
+
+  std::string text = head;
+  for (const std::string& field : fields) {
+    if (static_cast<int>(text.size() + field.size()) + kBrackets + kShortestBar > columns) {
+      break;
+    }
+    text += field;
+  }
+  const int room = columns - static_cast<int>(text.size()) - kBrackets;
+  if (room < kShortestBar) {
+    return text.substr(0, static_cast<std::size_t>(std::max(columns, 0)));
+  }
+
+  const int length = std::min(room, kLongestBar);
+  const int filled = static_cast<int>(share_done(line) * length);
+  std::string bar(static_cast<std::size_t>(filled), '=');
+  if (filled < length) {
+    bar += '>';
+    bar.append(static_cast<std::size_t>(length - filled - 1), ' ');
+  }
+  return "[" + bar + "] " + text;
+}
+
+}  // namespace ghost
