@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -77,6 +78,10 @@ class Context {
     }
   }
 
+  /// Called after every op with its outputs, recorded or not: to look for what went wrong.
+  using Observer = std::function<void(const Op& op, std::string_view module, const Tensors&)>;
+  void attach_observer(Observer observer) { observer_ = std::move(observer); }
+
   /// Path of the module that runs, as blocks.0.mlp.c_fc.
   const std::string& module() const { return module_; }
 
@@ -113,6 +118,7 @@ class Context {
   RandomStream stream_;
   std::string module_;
   GemmCounts* gemm_counts_ = nullptr;
+  Observer observer_;
 };
 
 /// The one place where an op meets a backend: runs `cpu` on a CPU, nothing on a dry device.

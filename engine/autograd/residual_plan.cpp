@@ -1,34 +1,24 @@
 #include "engine/autograd/residual_plan.h"
 
+#include "engine/config/check_range.h"
 #include "engine/core/error.h"
 
 namespace ghost {
 
-void ResidualsConfig::validate() const {
-  if (group <= 0) {
-    fail<ConfigError>("residuals.group is {}; expected a positive number of elements", group);
-  }
-  const auto refuse_sketch = [](Keep k, std::string_view key) {
-    if (k == Keep::kSketch) {
-      fail<ConfigError>(
-          "{} is sketch; expected exact, cast(bf16), int8 or recompute (sketches are "
-          "not available in this version)",
-          key);
-    }
-  };
-  refuse_sketch(keep, "residuals.default");
+void ResidualsConfig::validate(const std::string& prefix) const {
+  check_range(group > 0, prefix + "group", group, "a positive number of elements");
+  constexpr std::string_view kKeeps =
+      "exact, cast(bf16), int8 or recompute (sketches are not available in this version)";
+  check_range(keep != Keep::kSketch, prefix + "default", keep, kKeeps);
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    refuse_sketch(rules[i].keep, fmt::format("residuals.rules.{}.keep", i));
+    const std::string rule = fmt::format("{}rules.{}.", prefix, i);
+    check_range(rules[i].keep != Keep::kSketch, rule + "keep", rules[i].keep, kKeeps);
     bool is_known = false;
     for (int role = 0; role <= static_cast<int>(Role::kParameter); ++role) {
       is_known = is_known || glob_match(rules[i].role, role_name(static_cast<Role>(role)));
     }
-    if (!is_known) {
-      fail<ConfigError>(
-          "residuals.rules.{}.role is \"{}\"; expected a glob that matches a role, as "
-          "linear_input",
-          i, rules[i].role);
-    }
+    check_range(is_known, rule + "role", rules[i].role,
+                "a glob that matches a role, as linear_input");
   }
 }
 

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/config/enum_names.h"
+
 namespace ghost {
 
 /// What a residual is to the op that keeps it. Rules choose by module and role.
@@ -32,6 +34,23 @@ enum class Recompute {
   kNone,
   kCheap,  // outputs of norms and activations are never kept, but made again in backward
   kBlock,  // only the input of each block is kept; the block runs again in backward
+};
+
+template <>
+struct EnumNames<Keep> {
+  static constexpr EnumName<Keep> kNames[] = {
+      {Keep::kExact, "exact"},         {Keep::kBF16, "cast(bf16)"}, {Keep::kInt8, "int8"},
+      {Keep::kRecompute, "recompute"}, {Keep::kSketch, "sketch"},
+  };
+};
+
+template <>
+struct EnumNames<Recompute> {
+  static constexpr EnumName<Recompute> kNames[] = {
+      {Recompute::kNone, "none"},
+      {Recompute::kCheap, "cheap"},
+      {Recompute::kBlock, "block"},
+  };
 };
 
 /// One line of `residuals.rules`; the last rule that matches wins.
@@ -62,7 +81,7 @@ struct ResidualsConfig {
     visit("recompute", recompute, "cheap: norm and activation outputs; block: whole blocks");
     visit("group", group, "elements that share one int8 scale, > 0");
   }
-  void validate() const;
+  void validate(const std::string& prefix) const;
 };
 
 std::string_view role_name(Role role);

@@ -48,18 +48,17 @@ bool write_all(const FileDescriptor& fd, std::span<const std::byte> bytes) {
   return true;
 }
 
-// A rename survives a power cut only once its directory is on disk.
-void sync_directory_of(const std::filesystem::path& path) {
-  const std::filesystem::path parent = path.parent_path();
-  const std::filesystem::path directory = parent.empty() ? "." : parent;
+
+}  // namespace
+
+void sync_directory(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.empty() ? "." : path;
   const FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // EINVAL: a file system that cannot sync directories keeps renames in order by itself.
   if (!fd.is_open() || (::fsync(fd.get()) != 0 && errno != EINVAL)) {
     fail_errno("sync directory", directory);
   }
 }
-
-}  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
   const FileDescriptor fd = open_for_reading(path);
@@ -111,7 +110,7 @@ void AtomicFile::commit() {
     fail_errno("write", path_);
   }
   temporary_.clear();
-  sync_directory_of(path_);
+  sync_directory(path_.parent_path());
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {

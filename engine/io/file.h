@@ -19,6 +19,10 @@ inline std::span<const std::byte> as_bytes(std::string_view text) {
 /// The whole file. Throws ghost::Error naming the path and the reason.
 std::string read_file(const std::filesystem::path& path);
 
+/// Puts a directory's entries on disk: a rename survives a power cut only after that. Throws
+/// ghost::Error naming the path and the reason.
+void sync_directory(const std::filesystem::path& path);
+
 /// A file that appears under its name complete and on disk, or not at all.
 ///
 /// Bytes go to `NAME.tmp-PID-N` in the same directory. `commit` syncs the file, renames it and

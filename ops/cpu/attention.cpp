@@ -5,6 +5,7 @@
 
 #include "ops/attention_kernels.h"
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/vector_math.h"
 
 namespace ghost::cpu {
 namespace {
@@ -58,11 +59,11 @@ T softmax_row(T* s, std::int64_t num_visible, std::int64_t num_keys, T& maximum,
   T row_sum = 0;
 #pragma omp simd reduction(+ : row_sum)
   for (std::int64_t j = 0; j < num_visible; ++j) {
-    s[j] = std::exp(s[j] - largest);
+    s[j] = vector_exp(s[j] - largest);
     row_sum += s[j];
   }
   std::fill(s + num_visible, s + num_keys, T{0});
-  const T shrink = std::exp(maximum - largest);  // 0 at the first block
+  const T shrink = vector_exp(maximum - largest);  // 0 at the first block
   maximum = largest;
   sum = sum * shrink + row_sum;
   return shrink;
@@ -185,7 +186,7 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
         const T row_lse = lse[q0 + i];
 #pragma omp simd
         for (std::int64_t j = 0; j < num_visible; ++j) {
-          row[j] = std::exp(row[j] - row_lse);
+          row[j] = vector_exp(row[j] - row_lse);
         }
         std::fill(row + num_visible, row + num_keys, T{0});
       }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/vector_math.h"
 #include "ops/linear_cross_entropy_kernels.h"
 
 namespace ghost::cpu {
@@ -35,7 +36,7 @@ T row_log_sum_exp(const T* logits, std::int64_t cols) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < cols; ++c) {
-    sum += std::exp(logits[c] - largest);
+    sum += vector_exp(logits[c] - largest);
   }
   return largest + std::log(sum);
 }
@@ -87,7 +88,7 @@ void dlogits_of_row(T* logits, T lse, std::int32_t target, std::int32_t ignore_i
   }
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    logits[c] = scale * std::exp(logits[c] - lse);
+    logits[c] = scale * vector_exp(logits[c] - lse);
   }
   logits[target] -= scale;
 }
