@@ -192,10 +192,7 @@ void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
 void Tape::release(Node& node) {
   for (const Node::Residual& residual : node.residuals_) {
     if (residual.keep == Keep::kRecompute) {
-      Node& producer = node_at(residual.producer);
-      if (--producer.recompute_users_ == 0) {
-        producer.recomputed_ = Tensor{};
-      }
+      --node_at(residual.producer).recompute_users_;
     }
   }
   node.residuals_.clear();
@@ -281,6 +278,7 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
       node.op().backward(ctx, node, pullback);
     }
     node.cotangents_.clear();
+    node.recomputed_ = Tensor{};  // all of its consumers have run
     if (release_residuals == Release::kYes) {
       release(node);
     }
