@@ -70,7 +70,7 @@ Tensor Node::residual(std::string_view name) const {
       return found->exact;
     case Keep::kBF16:
     case Keep::kInt8:
-      return decode_residual(*found->encoded, found->dtype);
+      return decode_residual(*found->encoded, found->dtype).reshape(found->shape);
     case Keep::kRecompute:
       return ctx_->tape()->recompute(*ctx_, found->producer).reshape(found->shape);
     case Keep::kSketch:

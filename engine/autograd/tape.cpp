@@ -28,7 +28,8 @@ class Leaf final : public Op {
 }  // namespace
 
 std::size_t Tape::EncodedKeyHash::operator()(const EncodedKey& key) const {
-  return std::hash<std::uint64_t>{}(key.storage * 31 + static_cast<std::uint64_t>(key.offset) * 7 +
+  return std::hash<std::uint64_t>{}(key.storage * 31 +
+                                    static_cast<std::uint64_t>(key.offset + key.numel) * 7 +
                                     static_cast<std::uint64_t>(key.keep));
 }
 
@@ -87,7 +88,7 @@ Tensor Tape::recompute(Context& ctx, const Origin& producer) {
 
 std::shared_ptr<const EncodedResidual> Tape::encode_once(Context& ctx, const Tensor& tensor,
                                                          Keep keep) {
-  const EncodedKey key{tensor.storage()->serial(), tensor.offset(), keep};
+  const EncodedKey key{tensor.storage()->serial(), tensor.offset(), tensor.numel(), keep};
   if (const auto shared = encoded_[key].lock()) {
     return shared;
   }

@@ -68,6 +68,7 @@ class Tape {
   struct EncodedKey {
     std::uint64_t storage;
     std::int64_t offset;
+    std::int64_t numel;
     Keep keep;
     bool operator==(const EncodedKey&) const = default;
   };
