@@ -138,12 +138,17 @@ class Tape::NodePullback final : public Pullback {
                 "the gradient of a weight of {} was asked for {} cotangents at once; expected 1",
                 node_.op().name(), basis_size_);
     Node& leaf = tape_.node_at(facts.origin);
-    if (leaf.parameter_ != nullptr) {
+    if (leaf.parameter_ != nullptr && wants_parameters()) {
       const bool accumulate = leaf.parameter_->claim_grad();
       return {.grad = leaf.parameter_->grad, .accumulate = accumulate};
     }
     Tensor& pending = leaf.cotangents_[static_cast<std::size_t>(facts.origin.output)];
     if (pending.defined()) {
+      if (pending.storage().use_count() > 1) {  // the op is going to add in place
+        Tensor own = ctx_.empty(pending.shape(), pending.dtype());
+        copy(own, pending);
+        pending = std::move(own);
+      }
       return {.grad = pending.reshape(facts.shape), .accumulate = true};
     }
     pending = ctx_.empty(
