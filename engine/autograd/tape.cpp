@@ -195,6 +195,17 @@ void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
   }
 }
 
+void Tape::deposit(Node& leaf, std::int64_t basis_size) {
+  GHOST_CHECK(basis_size == 1, "the gradient of {} was asked for {} cotangents at once; expected 1",
+              leaf.parameter_->name, basis_size);
+  const Tensor& grad = leaf.parameter_->grad;
+  if (leaf.parameter_->claim_grad()) {
+    accumulate(grad, leaf.cotangents_[0]);
+  } else {
+    copy(grad, leaf.cotangents_[0]);
+  }
+}
+
 void Tape::release(Node& node) {
   for (const Node::Residual& residual : node.residuals_) {
     if (residual.keep == Keep::kRecompute) {
@@ -278,6 +289,9 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
         if (inputs[j].origin().node == static_cast<std::int32_t>(i)) {
           results[j] = node.cotangents_[static_cast<std::size_t>(inputs[j].origin().output)];
         }
+      }
+      if (node.parameter_ != nullptr && parameters == Parameters::kAccumulate) {
+        deposit(node, basis_size);
       }
       node.ctx_ = &ctx;
       NodePullback pullback(ctx, *this, node, is_reached, parameters, basis_size);
