@@ -258,7 +258,8 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
   }
   for (std::size_t i = 0; i < end; ++i) {
     Node& node = nodes_[i];
-    if (parameters == Parameters::kAccumulate && node.parameter_ != nullptr) {
+    if (parameters == Parameters::kAccumulate &&
+        (node.parameter_ != nullptr || node.op().holds_parameters())) {
       is_reached[i] = 1;
     }
     for (const TensorFacts& facts : node.inputs_facts_) {
