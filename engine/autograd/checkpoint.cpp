@@ -14,6 +14,8 @@ class Checkpoint final : public Op {
   std::string_view name() const override { return "checkpoint"; }
   ResidualSpecs residuals() const override { return {{"x", Role::kBlockInput}}; }
 
+  bool holds_parameters() const override { return true; }
+
   Tensors forward(Context& ctx, Node& node) const override {
     node.keep("x", node.input(0));
     const Context::Recording off(ctx, nullptr);
@@ -50,7 +52,9 @@ Tensor checkpoint(Context& ctx, const Tensor& x, BlockFunction block) {
   if (ctx.tape() == nullptr || ctx.tape()->plan().recompute() != Recompute::kBlock) {
     return block(ctx, x);
   }
-  return ctx.apply<Checkpoint>({x}, std::move(block), ctx.site());
+  // Recorded even where x is data: the block's parameters need their gradients.
+  const Tensor input = ctx.tape()->records(x) ? x : ctx.tape()->watch(x);
+  return ctx.apply<Checkpoint>({input}, std::move(block), ctx.site());
 }
 
 }  // namespace ghost

@@ -43,13 +43,20 @@ Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {
 
 void Context::begin_pass(std::uint64_t seed, std::int64_t step, std::int64_t micro_step,
                          std::int64_t rank) {
+  GHOST_CHECK(step >= 0 && micro_step >= 0 && micro_step < 256 && rank >= 0 && rank < 256,
+              "random draws for step {}, micro-step {}, rank {}; micro-steps and ranks are counted "
+              "to 255",
+              step, micro_step, rank);
   stream_ = {.seed = seed, .step = step, .micro_step = micro_step, .rank = rank};
+  store_site_ = 0;
 }
 
 RandomStream Context::next_stream(Purpose purpose) {
   RandomStream stream = stream_;
   stream.purpose = purpose;
-  ++stream_.site;
+  const bool is_of_store = purpose == Purpose::kRounding || purpose == Purpose::kSketch;
+  stream.site = is_of_store ? store_site_++ : stream_.site++;
+  GHOST_CHECK(stream.site < 65536, "more than 65536 ops of one forward pass draw random numbers");
   return stream;
 }
 

@@ -65,7 +65,9 @@ class Context {
   /// of the drawing ops.
   void begin_pass(std::uint64_t seed, std::int64_t step, std::int64_t micro_step = 0,
                   std::int64_t rank = 0);
-  /// The stream of the next drawing op.
+  /// The stream of the next drawing op. The residual store numbers its own draws (rounding,
+  /// sketches) apart from those of ops: how a residual is kept changes no dropout mask, and a block
+  /// that runs again repeats its draws whether or not it keeps anything this time.
   RandomStream next_stream(Purpose purpose);
   std::int64_t site() const { return stream_.site; }
   void set_site(std::int64_t site) { stream_.site = site; }
@@ -116,6 +118,7 @@ class Context {
   Tape* tape_ = nullptr;
   bool is_training_ = true;
   RandomStream stream_;
+  std::int64_t store_site_ = 0;
   std::string module_;
   GemmCounts* gemm_counts_ = nullptr;
   Observer observer_;

@@ -30,14 +30,15 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
   if (!is_recorded_) {
     return;
   }
-  if (!tensor.defined()) {  // an absent optional input, a bias as a rule
-    residuals_.push_back({.name = name});
-    return;
-  }
   const ResidualSpecs specs = op_->residuals();
   const auto spec = std::find_if(specs.begin(), specs.end(),
                                  [&](const ResidualSpec& s) { return s.name == name; });
   GHOST_CHECK(spec != specs.end(), "op {} keeps {} without having declared it", op_->name(), name);
+
+  if (!tensor.defined()) {  // an absent optional input, a bias as a rule
+    residuals_.push_back({.name = spec->name, .role = spec->role});
+    return;
+  }
 
   Tape& tape = *ctx_->tape();
   Residual residual{
@@ -74,7 +75,7 @@ Tensor Node::residual(std::string_view name) const {
       return found->exact;
     case Keep::kBF16:
     case Keep::kInt8:
-      return decode_residual(*found->encoded, found->dtype);
+      return decode_residual(*found->encoded, found->dtype).reshape(found->shape);
     case Keep::kRecompute:
       return ctx_->tape()->recompute(*ctx_, found->producer).reshape(found->shape);
     case Keep::kSketch:

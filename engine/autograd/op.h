@@ -36,6 +36,10 @@ class Op {
   /// Reads the cotangents of the outputs, [P, ...] each, and gives those of the wanted inputs.
   virtual void backward(Context& ctx, const Node& node, Pullback& pullback) const = 0;
 
+  /// Whether the rule fills gradients of parameters that are not among the inputs; it then runs
+  /// even where nobody wants an input's cotangent.
+  virtual bool holds_parameters() const { return false; }
+
   /// Whether `recompute` is element-wise work on residuals (norms, activations).
   virtual bool is_cheap() const { return false; }
   /// Makes output 0 again from the residuals. Only called when is_cheap().

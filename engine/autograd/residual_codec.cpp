@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "engine/tensor/primitives.h"
 
@@ -10,17 +11,28 @@ namespace {
 
 std::shared_ptr<Allocator> allocator_of(const Tensor& x) { return x.storage()->shared_allocator(); }
 
+constexpr float kSmallestScaled = 1e-30F;  // smaller groups are kept as zeros
+
 // One group: scale = max|x| / 127, q = floor(x / scale + u) with u uniform in [0, 1), so that q is
 // x / scale on average. Draws are numbered by the element, four to a counter.
 template <typename T>
 void encode_group(const T* x, std::int8_t* q, float* scale, std::int64_t begin, std::int64_t end,
                   const RandomStream& stream) {
   float largest = 0;
+  bool is_finite = true;
   for (std::int64_t i = begin; i < end; ++i) {
-    largest = std::max(largest, std::abs(static_cast<float>(x[i])));
+    const float value = std::abs(static_cast<float>(x[i]));
+    is_finite = is_finite && std::isfinite(value);
+    largest = std::max(largest, value);
+  }
+  // 127 / largest must not overflow; and what is not finite must not come back as a number.
+  if (!is_finite || largest < kSmallestScaled) {
+    *scale = is_finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+    std::fill(q + begin, q + end, std::int8_t{0});
+    return;
   }
   *scale = largest / 127.0F;
-  const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
+  const float inverse = 127.0F / largest;
   Philox::Words words{};
   for (std::int64_t i = begin; i < end; ++i) {
     if (i == begin || i % 4 == 0) {

@@ -15,7 +15,8 @@ struct EncodedResidual {
 };
 
 /// Stores x as bf16, or as int8 with the scale max|x| / 127 for each group of `group` elements and
-/// stochastic rounding: E[decode(encode(x))] = x. `stream` numbers the rounding draws.
+/// stochastic rounding: E[decode(encode(x))] = x. Groups with max|x| < 1e-30 become zeros, groups
+/// with an infinity or NaN all NaN. `stream` numbers the rounding draws.
 EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
                                 const RandomStream& stream);
 

@@ -28,7 +28,8 @@ class Leaf final : public Op {
 }  // namespace
 
 std::size_t Tape::EncodedKeyHash::operator()(const EncodedKey& key) const {
-  return std::hash<std::uint64_t>{}(key.storage * 31 + static_cast<std::uint64_t>(key.offset) * 7 +
+  return std::hash<std::uint64_t>{}(key.storage * 31 +
+                                    static_cast<std::uint64_t>(key.offset + key.numel) * 7 +
                                     static_cast<std::uint64_t>(key.keep));
 }
 
@@ -87,7 +88,7 @@ Tensor Tape::recompute(Context& ctx, const Origin& producer) {
 
 std::shared_ptr<const EncodedResidual> Tape::encode_once(Context& ctx, const Tensor& tensor,
                                                          Keep keep) {
-  const EncodedKey key{tensor.storage()->serial(), tensor.offset(), keep};
+  const EncodedKey key{tensor.storage()->serial(), tensor.offset(), tensor.numel(), keep};
   if (const auto shared = encoded_[key].lock()) {
     return shared;
   }
@@ -137,12 +138,17 @@ class Tape::NodePullback final : public Pullback {
                 "the gradient of a weight of {} was asked for {} cotangents at once; expected 1",
                 node_.op().name(), basis_size_);
     Node& leaf = tape_.node_at(facts.origin);
-    if (leaf.parameter_ != nullptr) {
+    if (leaf.parameter_ != nullptr && wants_parameters()) {
       const bool accumulate = leaf.parameter_->claim_grad();
       return {.grad = leaf.parameter_->grad, .accumulate = accumulate};
     }
     Tensor& pending = leaf.cotangents_[static_cast<std::size_t>(facts.origin.output)];
     if (pending.defined()) {
+      if (pending.storage().use_count() > 1) {  // the op is going to add in place
+        Tensor own = ctx_.empty(pending.shape(), pending.dtype());
+        copy(own, pending);
+        pending = std::move(own);
+      }
       return {.grad = pending.reshape(facts.shape), .accumulate = true};
     }
     pending = ctx_.empty(
@@ -189,13 +195,21 @@ void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
   }
 }
 
+void Tape::deposit(Node& leaf, std::int64_t basis_size) {
+  GHOST_CHECK(basis_size == 1, "the gradient of {} was asked for {} cotangents at once; expected 1",
+              leaf.parameter_->name, basis_size);
+  const Tensor& grad = leaf.parameter_->grad;
+  if (leaf.parameter_->claim_grad()) {
+    accumulate(grad, leaf.cotangents_[0]);
+  } else {
+    copy(grad, leaf.cotangents_[0]);
+  }
+}
+
 void Tape::release(Node& node) {
   for (const Node::Residual& residual : node.residuals_) {
     if (residual.keep == Keep::kRecompute) {
-      Node& producer = node_at(residual.producer);
-      if (--producer.recompute_users_ == 0) {
-        producer.recomputed_ = Tensor{};
-      }
+      --node_at(residual.producer).recompute_users_;
     }
   }
   node.residuals_.clear();
@@ -244,7 +258,8 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
   }
   for (std::size_t i = 0; i < end; ++i) {
     Node& node = nodes_[i];
-    if (parameters == Parameters::kAccumulate && node.parameter_ != nullptr) {
+    if (parameters == Parameters::kAccumulate &&
+        (node.parameter_ != nullptr || node.op().holds_parameters())) {
       is_reached[i] = 1;
     }
     for (const TensorFacts& facts : node.inputs_facts_) {
@@ -276,11 +291,15 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
           results[j] = node.cotangents_[static_cast<std::size_t>(inputs[j].origin().output)];
         }
       }
+      if (node.parameter_ != nullptr && parameters == Parameters::kAccumulate) {
+        deposit(node, basis_size);
+      }
       node.ctx_ = &ctx;
       NodePullback pullback(ctx, *this, node, is_reached, parameters, basis_size);
       node.op().backward(ctx, node, pullback);
     }
     node.cotangents_.clear();
+    node.recomputed_ = Tensor{};  // all of its consumers have run
     if (release_residuals == Release::kYes) {
       release(node);
     }

@@ -60,6 +60,8 @@ class Tape {
                     std::span<const Tensor> cotangents, std::span<const Tensor> inputs,
                     Parameters parameters, Release release);
   void add_cotangent(const Origin& to, Tensor cotangent);
+  // Adds the cotangent that reached a parameter through `give` (a sum, a reshape) to its gradient.
+  void deposit(Node& leaf, std::int64_t basis_size);
   void release(Node& node);
   Node& node_at(const Origin& origin) { return nodes_[static_cast<std::size_t>(origin.node)]; }
   bool is_cheap_output(const Tensor& tensor) const;
@@ -68,6 +70,7 @@ class Tape {
   struct EncodedKey {
     std::uint64_t storage;
     std::int64_t offset;
+    std::int64_t numel;
     Keep keep;
     bool operator==(const EncodedKey&) const = default;
   };
