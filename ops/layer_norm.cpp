@@ -101,6 +101,8 @@ Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tenso
   GHOST_CHECK(!bias.defined() || bias.shape() == expected,
               "shape mismatch in layer_norm: x {} against bias {}; expected bias to be {}",
               x.shape(), bias.shape(), expected);
+  GHOST_CHECK(gain.dtype() == x.dtype() && (!bias.defined() || bias.dtype() == x.dtype()),
+              "layer_norm: gain and bias must have the dtype of x, {}", dtype_name(x.dtype()));
   return ctx.apply<LayerNorm>({x, gain, bias}, eps);
 }
 

@@ -40,8 +40,8 @@ void AdamW::step(Context& ctx, ParameterStore& store, const OptimizerStep& args)
   }
 }
 
-std::vector<StateTensor> AdamW::state() const {
-  std::vector<StateTensor> list;
+std::vector<NamedTensor> AdamW::state() const {
+  std::vector<NamedTensor> list;
   exp_avg_.append_to(list);
   exp_avg_sq_.append_to(list);
   return list;

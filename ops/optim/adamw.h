@@ -25,7 +25,7 @@ class AdamW final : public Optimizer {
   AdamW(const AdamWOptions& options, Context& ctx, const ParameterStore& store);
 
   void step(Context& ctx, ParameterStore& store, const OptimizerStep& args) override;
-  std::vector<StateTensor> state() const override;
+  std::vector<NamedTensor> state() const override;
 
  private:
   AdamWOptions options_;

@@ -26,7 +26,7 @@ void GroupState::check_matches(const ParameterStore& store) const {
               name_);
 }
 
-void GroupState::append_to(std::vector<StateTensor>& list) const {
+void GroupState::append_to(std::vector<NamedTensor>& list) const {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     list.push_back({.name = name_ + "." + group_names_[i], .tensor = tensors_[i]});
   }

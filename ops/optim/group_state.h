@@ -20,7 +20,7 @@ class GroupState {
   void check_matches(const ParameterStore& store) const;
 
   /// Adds NAME.decay and NAME.no_decay, where these groups exist.
-  void append_to(std::vector<StateTensor>& list) const;
+  void append_to(std::vector<NamedTensor>& list) const;
 
  private:
   std::string name_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/autograd/context.h"
+#include "engine/io/weights.h"
 #include "ops/optim/optimizer_config.h"
 
 namespace ghost {
@@ -15,12 +16,6 @@ struct OptimizerStep {
   double lr = 0;
   double grad_scale = 1;  // multiplies every gradient as it is read: clipping, averaging
   std::int64_t step = 1;  // number of this update, from 1 (bias correction)
-};
-
-/// A tensor that a checkpoint saves and restores in place.
-struct StateTensor {
-  std::string name;  // "exp_avg.decay": what it is, and of which parameter group
-  Tensor tensor;     // [elements of the group], in the order of its parameters
 };
 
 /// Updates all parameters from their gradients, in one pass over each group's flat buffers.
@@ -36,8 +31,9 @@ class Optimizer {
   /// (ParameterStore::finish_gradients); `store` is the one the optimizer was made for.
   virtual void step(Context& ctx, ParameterStore& store, const OptimizerStep& args) = 0;
 
-  /// All state, in a fixed order. The tensors share memory with the optimizer.
-  virtual std::vector<StateTensor> state() const = 0;
+  /// All state, in a fixed order, for checkpoints to save and restore in place: "exp_avg.decay" is
+  /// [elements of the group], in the order of its parameters.
+  virtual std::vector<NamedTensor> state() const = 0;
 };
 
 /// The optimizer that the config names, with state of zeros for a store that is materialized.

@@ -38,8 +38,8 @@ void Sgd::step(Context& ctx, ParameterStore& store, const OptimizerStep& args) {
   }
 }
 
-std::vector<StateTensor> Sgd::state() const {
-  std::vector<StateTensor> list;
+std::vector<NamedTensor> Sgd::state() const {
+  std::vector<NamedTensor> list;
   momentum_.append_to(list);
   return list;
 }

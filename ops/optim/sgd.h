@@ -23,7 +23,7 @@ class Sgd final : public Optimizer {
   Sgd(const SgdOptions& options, Context& ctx, const ParameterStore& store);
 
   void step(Context& ctx, ParameterStore& store, const OptimizerStep& args) override;
-  std::vector<StateTensor> state() const override;
+  std::vector<NamedTensor> state() const override;
 
  private:
   SgdOptions options_;
