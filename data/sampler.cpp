@@ -123,12 +123,11 @@ class ShuffledWindows final : public WindowSampler {
 }  // namespace
 
 std::unique_ptr<WindowSampler> make_sampler(SamplerKind kind, const SampledStream& stream) {
-  GHOST_CHECK(stream.seq_len > 0, "sampler: seq_len is {}; expected a positive number",
+  GHOST_CHECK(stream.seq_len > 0, "{}: seq_len is {}; expected a positive number", stream.name,
               stream.seq_len);
   const std::int64_t tokens = total_tokens(stream);
-  GHOST_CHECK(tokens > stream.seq_len,
-              "sampler: the data has {} tokens; seq_len {} needs at least {}", tokens,
-              stream.seq_len, stream.seq_len + 1);
+  GHOST_CHECK(tokens > stream.seq_len, "{}: {} tokens; seq_len {} needs at least {}", stream.name,
+              tokens, stream.seq_len, stream.seq_len + 1);
   switch (kind) {
     case SamplerKind::kRandom:
       return std::make_unique<RandomWindows>(stream);
@@ -137,13 +136,13 @@ std::unique_ptr<WindowSampler> make_sampler(SamplerKind kind, const SampledStrea
     case SamplerKind::kShuffled: {
       auto sampler = std::make_unique<ShuffledWindows>(stream);
       GHOST_CHECK(sampler->windows_per_epoch() > 0,
-                  "sampler: no shard holds seq_len + 1 = {} tokens; shuffled windows stay inside "
-                  "one shard",
-                  stream.seq_len + 1);
+                  "{}: no shard holds seq_len + 1 = {} tokens; shuffled windows stay inside one "
+                  "shard",
+                  stream.name, stream.seq_len + 1);
       return sampler;
     }
   }
-  fail("sampler: unknown kind");
+  fail("{}: unknown sampler", stream.name);
 }
 
 }  // namespace ghost

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <string>
 #include <vector>
 
 namespace ghost {
@@ -15,6 +15,7 @@ enum class SamplerKind {
 
 /// What a sampler must know of a data set.
 struct SampledStream {
+  std::string name = "data";               // for messages
   std::vector<std::int64_t> shard_tokens;  // tokens of each shard, in order
   std::int64_t seq_len = 0;                // T: a window is T inputs and the target of the last one
   std::uint64_t seed = 0;

@@ -81,13 +81,13 @@ TEST_CASE("a sampler is a function of seed and sequence", "[data]") {
 TEST_CASE("a stream without a window is refused", "[data]") {
   for (const auto kind : {SamplerKind::kRandom, SamplerKind::kShuffled, SamplerKind::kSequential}) {
     CHECK_THROWS_WITH(make_sampler(kind, {.shard_tokens = {3, 5}, .seq_len = 8}),
-                      "sampler: the data has 8 tokens; seq_len 8 needs at least 9");
+                      "data: 8 tokens; seq_len 8 needs at least 9");
     CHECK_NOTHROW(make_sampler(kind, {.shard_tokens = {9}, .seq_len = 8}));
   }
   CHECK_THROWS_WITH(make_sampler(SamplerKind::kRandom, {.shard_tokens = {9}, .seq_len = 0}),
-                    "sampler: seq_len is 0; expected a positive number");
+                    "data: seq_len is 0; expected a positive number");
   CHECK_THROWS_WITH(make_sampler(SamplerKind::kShuffled, {.shard_tokens = {5, 5}, .seq_len = 8}),
-                    "sampler: no shard holds seq_len + 1 = 9 tokens; shuffled windows stay inside "
+                    "data: no shard holds seq_len + 1 = 9 tokens; shuffled windows stay inside "
                     "one shard");
 }
 
