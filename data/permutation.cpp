@@ -24,8 +24,10 @@ std::uint64_t IndexPermutation::encrypt(std::uint64_t value) const {
   std::uint64_t left = value >> half_bits_;
   std::uint64_t right = value & mask;
   for (std::uint32_t round = 0; round < kNumRounds; ++round) {
-    // Round numbers from 1 keep these counters apart from those of random windows (word 1 is 0).
-    const auto words = philox_(static_cast<std::uint32_t>(right), round + 1, epoch_, stream_);
+    // Round numbers from 1 keep these counters apart from those of random windows (word 1 is 0),
+    // the purpose in the last word from all other draws of a run.
+    const auto words = philox_(static_cast<std::uint32_t>(right), round + 1, epoch_,
+                               stream_ | static_cast<std::uint32_t>(Purpose::kBatch) << 24);
     const std::uint64_t mixed = left ^ (words[0] & mask);
     left = right;
     right = mixed;

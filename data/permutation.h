@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "data/sampling_philox.h"
+#include "engine/random/philox.h"
 
 namespace ghost {
 
@@ -22,7 +22,7 @@ class IndexPermutation {
  private:
   std::uint64_t encrypt(std::uint64_t value) const;
 
-  SamplingPhilox philox_;
+  Philox philox_;
   std::uint32_t epoch_;
   std::uint32_t stream_;
   std::uint64_t size_;

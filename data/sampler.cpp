@@ -1,11 +1,11 @@
 #include "data/sampler.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 
 #include "data/permutation.h"
 #include "engine/core/error.h"
+#include "engine/random/philox.h"
 
 namespace ghost {
 namespace {
@@ -29,7 +29,8 @@ class RandomWindows final : public WindowSampler {
   std::int64_t start(std::int64_t sequence) const override {
     const auto counter = static_cast<std::uint64_t>(sequence);
     const auto words = philox_(static_cast<std::uint32_t>(counter), /*c1=*/0,
-                               static_cast<std::uint32_t>(counter >> 32), /*c3=*/0);
+                               static_cast<std::uint32_t>(counter >> 32),
+                               static_cast<std::uint32_t>(Purpose::kBatch) << 24);
     // The remainder of 64 random bits is uniform to within num_starts / 2^64.
     const std::uint64_t draw = std::uint64_t{words[1]} << 32 | words[0];
     return static_cast<std::int64_t>(draw % num_starts_);
@@ -37,7 +38,7 @@ class RandomWindows final : public WindowSampler {
   std::int64_t windows_per_epoch() const override { return windows_; }
 
  private:
-  SamplingPhilox philox_;
+  Philox philox_;
   std::uint64_t num_starts_;
   std::int64_t windows_;
 };

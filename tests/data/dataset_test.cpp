@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include "tests/data/test_files.h"
 #include "tests/support/catch.h"
 
