@@ -88,6 +88,16 @@ std::int64_t largest_token(const std::byte* bytes, std::int64_t count) {
 
 }  // namespace
 
+bool has_shard_magic(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  std::int32_t magic = 0;
+  if (file.bytes().size() < sizeof magic) {
+    return false;
+  }
+  std::memcpy(&magic, file.bytes().data(), sizeof magic);
+  return magic == kMagic16 || magic == kMagic32;
+}
+
 TokenShard::TokenShard(const std::filesystem::path& path, ShardFormat format)
     : file_(path), format_(format) {
   if (format != ShardFormat::kNanogpt) {

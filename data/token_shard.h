@@ -18,6 +18,10 @@ enum class ShardFormat {
   kNanogpt,  // nanoGPT: uint16 tokens and nothing else
 };
 
+/// True when the file begins with one of llm.c's magic numbers. Throws ghost::Error when it cannot
+/// be read.
+bool has_shard_magic(const std::filesystem::path& path);
+
 /// Tokens in one file, memory-mapped.
 ///
 /// llm.c's header is 256 little-endian int32: magic 20240520, version 1 (uint16 tokens) or magic
