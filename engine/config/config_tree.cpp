@@ -38,17 +38,17 @@ class Converter {
       }
       return convert(documents.empty() ? YAML::Node() : documents.front());
     } catch (const YAML::Exception& error) {
-      const Origin at{source_, has_lines_ ? error.mark.line + 1 : 0};
+      const ConfigOrigin at{source_, has_lines_ ? error.mark.line + 1 : 0};
       fail<ConfigError>("{}: not valid YAML: {}", at.text(), one_line(error.msg));
     }
   }
 
  private:
-  Origin origin(const YAML::Node& node) const {
+  ConfigOrigin origin(const YAML::Node& node) const {
     return {source_, has_lines_ ? node.Mark().line + 1 : 0};
   }
 
-  ConfigNode convert(const YAML::Node& node, Origin at, int depth) const {
+  ConfigNode convert(const YAML::Node& node, ConfigOrigin at, int depth) const {
     if (depth > kMaxDepth) {
       fail<ConfigError>("{}: nested deeper than {} levels", at.text(), kMaxDepth);
     }
@@ -73,7 +73,7 @@ class Converter {
   }
 
   void add_entry(ConfigNode& map, const YAML::Node& key, const YAML::Node& value, int depth) const {
-    const Origin at = origin(key);
+    const ConfigOrigin at = origin(key);
     if (!key.IsScalar()) {
       fail<ConfigError>("{}: a key is not a plain word", at.text());
     }
@@ -201,7 +201,7 @@ const ConfigNode* find_item(const ConfigNode& list, std::string_view index) {
 
 }  // namespace
 
-std::string Origin::text() const { return line > 0 ? fmt::format("{}:{}", source, line) : source; }
+std::string ConfigOrigin::text() const { return line > 0 ? fmt::format("{}:{}", source, line) : source; }
 
 const ConfigNode* ConfigNode::find(std::string_view key) const {
   for (const Entry& entry : entries) {

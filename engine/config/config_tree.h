@@ -11,7 +11,7 @@
 namespace ghost {
 
 /// Where a value was written: a line of a file, or a command-line override.
-struct Origin {
+struct ConfigOrigin {
   std::string source;     // a path, or `--set a.b`
   std::int64_t line = 0;  // from 1; 0 when the source has no lines
 
@@ -29,7 +29,7 @@ struct ConfigNode {
   bool quoted = false;            // "5" and 5 are the same text, but only one is a number
   std::vector<ConfigNode> items;  // of a sequence
   std::vector<Entry> entries;     // of a map
-  Origin origin;                  // of the key, for a value in a map
+  ConfigOrigin origin;                  // of the key, for a value in a map
 
   bool is_null() const { return kind == Kind::kNull; }
   bool is_scalar() const { return kind == Kind::kScalar; }

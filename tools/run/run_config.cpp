@@ -1,0 +1,61 @@
+#include "tools/run/run_config.h"
+
+#include "engine/config/check_range.h"
+#include "engine/config/config_tree.h"
+#include "engine/config/fields.h"
+#include "engine/device/device.h"
+
+namespace ghost {
+
+void TrainConfig::validate(const std::string& prefix) const {
+  check_range(steps >= 0, prefix + "steps", steps, "zero or a positive integer");
+  check_range(batch_size > 0, prefix + "batch_size", batch_size, "a positive integer");
+  check_range(seq_len > 0, prefix + "seq_len", seq_len, "a positive integer");
+  check_range(micro_steps > 0 && micro_steps <= 256, prefix + "micro_steps", micro_steps,
+              "1 to 256");
+  check_range(seed >= 0, prefix + "seed", seed, "zero or a positive integer");
+  check_range(threads >= 0, prefix + "threads", threads, "zero or a positive integer");
+  check_range(log_every > 0, prefix + "log_every", log_every, "a positive integer");
+}
+
+void EvalConfig::validate(const std::string& prefix) const {
+  check_range(every >= 0, prefix + "every", every, "zero or a positive integer");
+  check_range(batches >= 0, prefix + "batches", batches, "zero or a positive integer");
+}
+
+void CheckpointConfig::validate(const std::string& prefix) const {
+  check_range(every >= 0, prefix + "every", every, "zero or a positive integer");
+  check_range(keep_last >= 1, prefix + "keep_last", keep_last, "a positive integer");
+}
+
+void Config::validate(const std::string& prefix) const {
+  check_range(
+      train.seq_len <= model.gpt.max_seq_len, prefix + "train.seq_len", train.seq_len,
+      fmt::format("at most model.max_seq_len {}, the position table", model.gpt.max_seq_len));
+  parse_device(device);
+}
+
+DType dtype_of(TrainDType dtype) {
+  switch (dtype) {
+    case TrainDType::kF32:
+      return DType::kF32;
+    case TrainDType::kF64:
+      return DType::kF64;
+  }
+  fail("a train.dtype without a dtype");
+}
+
+Config load_run_config(const std::filesystem::path& path,
+                       const std::vector<std::string>& overrides) {
+  ConfigNode tree = load_config(path);
+  for (const std::string& assignment : overrides) {
+    apply_override(tree, assignment);
+  }
+  Config config = read_config<Config>(tree);
+  if (config.run.dir.empty()) {
+    config.run.dir = (std::filesystem::path("runs") / path.stem()).string();
+  }
+  return config;
+}
+
+}  // namespace ghost

@@ -1,0 +1,141 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "data/data_config.h"
+#include "engine/autograd/residual_plan.h"
+#include "engine/config/enum_names.h"
+#include "engine/tensor/dtype.h"
+#include "models/model_config.h"
+#include "ops/optim/optimizer.h"
+#include "ops/optim/schedule.h"
+
+namespace ghost {
+
+enum class TrainDType { kF32, kF64 };
+enum class OnNonfinite { kStop, kSkip };
+
+template <>
+struct EnumNames<TrainDType> {
+  static constexpr EnumName<TrainDType> kNames[] = {{TrainDType::kF32, "f32"},
+                                                    {TrainDType::kF64, "f64"}};
+};
+
+template <>
+struct EnumNames<OnNonfinite> {
+  static constexpr EnumName<OnNonfinite> kNames[] = {{OnNonfinite::kStop, "stop"},
+                                                     {OnNonfinite::kSkip, "skip"}};
+};
+
+/// Where a run leaves its files.
+struct RunConfig {
+  std::string dir;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("dir", dir, "run directory; empty: runs/NAME of the config file");
+  }
+};
+
+/// The training loop.
+struct TrainConfig {
+  std::int64_t steps = 1000;
+  std::int64_t batch_size = 12;
+  std::int64_t seq_len = 64;
+  std::int64_t micro_steps = 1;
+  TrainDType dtype = TrainDType::kF32;
+  std::int64_t seed = 1337;
+  std::int64_t threads = 0;
+  OnNonfinite on_nonfinite = OnNonfinite::kStop;
+  std::int64_t log_every = 10;
+  std::string init_from;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("steps", steps, "optimizer steps, >= 0");
+    visit("batch_size", batch_size, "sequences a micro-step, > 0");
+    visit("seq_len", seq_len, "tokens a sequence, > 0");
+    visit("micro_steps", micro_steps, "gradient accumulation: batches a step, 1 to 256");
+    visit("dtype", dtype, "of parameters and activations; f64 is for verification");
+    visit("seed", seed, "of weights, data order and dropout, >= 0");
+    visit("threads", threads, "0: one a core");
+    visit("on_nonfinite", on_nonfinite, "stop, or skip the update of the step");
+    visit("log_every", log_every, "steps between console lines, > 0");
+    visit("init_from", init_from,
+          "weights to start from: a run, a checkpoint, or a directory "
+          "with Hugging Face GPT-2 weights");
+  }
+  void validate(const std::string& prefix) const;
+};
+
+/// Evaluation on the validation split.
+struct EvalConfig {
+  std::int64_t every = 250;
+  std::int64_t batches = 20;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("every", every, "steps between evaluations; 0: only after the last step");
+    visit("batches", batches, "batches an evaluation; 0: the whole split");
+  }
+  void validate(const std::string& prefix) const;
+};
+
+struct CheckpointConfig {
+  std::int64_t every = 0;
+  std::int64_t keep_last = 2;
+  bool keep_best = true;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("every", every, "steps between checkpoints; 0: with each evaluation");
+    visit("keep_last", keep_last, "checkpoints kept, >= 1");
+    visit("keep_best", keep_best, "also keep the one with the lowest val_loss");
+  }
+  void validate(const std::string& prefix) const;
+};
+
+/// A whole config file.
+struct Config {
+  RunConfig run;
+  std::string device = "cpu";
+  DataConfig data;
+  ModelConfig model;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  ResidualsConfig residuals;
+  EvalConfig eval;
+  CheckpointConfig checkpoint;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("run", run, "");
+    visit("device", device, "cpu, cuda or cuda:N");
+    visit("data", data, "");
+    visit("model", model, "");
+    visit("train", train, "");
+    visit("optimizer", optimizer, "");
+    visit("schedule", schedule, "");
+    visit("residuals", residuals, "");
+    visit("eval", eval, "");
+    visit("checkpoint", checkpoint, "");
+  }
+  void validate(const std::string& prefix) const;
+
+  std::int64_t tokens_per_step() const {
+    return train.batch_size * train.seq_len * train.micro_steps;
+  }
+};
+
+DType dtype_of(TrainDType dtype);
+
+/// Reads a config file with its bases, applies `overrides` (a.b=c) and checks everything. An empty
+/// run.dir becomes runs/NAME. Throws ghost::ConfigError.
+Config load_run_config(const std::filesystem::path& path,
+                       const std::vector<std::string>& overrides);
+
+}  // namespace ghost

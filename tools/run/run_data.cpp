@@ -1,0 +1,18 @@
+#include "tools/run/run_data.h"
+
+namespace ghost {
+
+RunData open_run_data(const Config& config) {
+  RunData data;
+  data.tokenizer = open_tokenizer(config.data);
+  data.vocab_size = data.tokenizer == nullptr ? 0 : data.tokenizer->vocab_size();
+  // Without a tokenizer the model's vocabulary is what tokens are checked against.
+  const std::int64_t bound = data.vocab_size > 0 ? data.vocab_size : config.model.gpt.vocab_size;
+  data.train.emplace(open_train_data(config.data, bound));
+  if (!config.data.val.empty()) {
+    data.val.emplace(open_val_data(config.data, bound));
+  }
+  return data;
+}
+
+}  // namespace ghost

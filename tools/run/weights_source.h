@@ -1,0 +1,13 @@
+#pragma once
+
+#include <filesystem>
+
+#include "models/language_model.h"
+
+namespace ghost {
+
+/// Fills a model's parameters from a run directory (its newest checkpoint), a checkpoint, or a
+/// directory or file with Hugging Face GPT-2 weights. Throws ghost::Error naming file and tensor.
+void load_weights(const std::filesystem::path& source, LanguageModel& model);
+
+}  // namespace ghost

@@ -1,0 +1,62 @@
+#include "tools/train/command.h"
+
+#include <iostream>
+#include <memory>
+
+#include "engine/config/fields.h"
+#include "tools/run/config_options.h"
+#include "tools/train/trainer.h"
+
+namespace ghost {
+namespace {
+
+struct TrainOptions {
+  ConfigOptions config;
+  std::string resume;
+  bool overwrite = false;
+  bool list_keys = false;
+};
+
+void train(const TrainOptions& options) {
+  if (options.list_keys) {
+    std::cout << describe_config<Config>();
+    return;
+  }
+  ConfigOptions source = options.config;
+  if (source.file.empty() && options.resume.empty()) {
+    fail<ConfigError>("train: expected a config file or --resume RUN_DIR");
+  }
+  if (source.file.empty()) {
+    source.file = RunDirectory(options.resume).config();
+  }
+  Config config = source.load();
+  StartMode mode = options.overwrite ? StartMode::kOverwrite : StartMode::kFresh;
+  if (!options.resume.empty()) {
+    if (!std::filesystem::is_directory(options.resume)) {
+      fail<ConfigError>("--resume {}: no such run directory", options.resume);
+    }
+    config.run.dir = options.resume;
+    mode = StartMode::kResume;
+  }
+  const StopSignal stop;
+  Console console(std::cout, detect_console(config.train.log_every));
+  Trainer trainer(std::move(config), mode, console);
+  trainer.run(stop);
+}
+
+}  // namespace
+
+void register_train(CLI::App& app) {
+  const auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "train a model from a YAML config");
+  command->add_option("CONFIG", options->config.file, "config file; with --resume, the run's own");
+  options->config.add_to(*command);
+  CLI::Option* resume = command->add_option(
+      "--resume", options->resume, "go on with a run from its newest checkpoint, bit by bit");
+  command->add_flag("--overwrite", options->overwrite, "delete what run.dir holds first")
+      ->excludes(resume);
+  command->add_flag("--keys", options->list_keys, "list every key of a config, and leave");
+  command->callback([options] { train(*options); });
+}
+
+}  // namespace ghost

@@ -1,0 +1,88 @@
+#include "tools/train/metrics_log.h"
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/config/fields.h"
+#include "engine/io/sha256.h"
+
+namespace ghost {
+namespace {
+
+// Keys stay in the order in which they are written: people read these lines.
+using json = nlohmann::ordered_json;
+
+json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+json memory_per_tag(const MemoryMeter& meter) {
+  json tags;
+  for (int i = 0; i < kNumMemoryTags; ++i) {
+    const auto tag = static_cast<MemoryTag>(i);
+    tags[std::string(tag_name(tag))] = {{"current", meter.current(tag)}, {"peak", meter.peak(tag)}};
+  }
+  return tags;
+}
+
+}  // namespace
+
+void MetricsLog::start(const Start& start) {
+  const Config& config = start.config;
+  json line = {
+      {"kind", "start"},
+      {"run", std::filesystem::path(config.run.dir).filename().string()},
+      {"model", start.architecture},
+      {"parameters", start.parameters},
+      {"flops_per_token", start.flops_per_token},
+      {"peak_flops", start.peak.flops ? json(*start.peak.flops) : json(nullptr)},
+      {"peak_source", start.peak.source},
+      {"device", config.device},
+      {"threads", start.threads},
+      {"dtype", enum_name(config.train.dtype)},
+      {"tokens_per_step", config.tokens_per_step()},
+      {"steps", config.train.steps},
+      {"config_sha256", sha256_hex(as_bytes(write_config(config)))},
+  };
+  file_.append_line(line.dump());
+}
+
+void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocator& memory) {
+  json line = {
+      {"kind", "train"},
+      {"step", step.step},
+      {"loss", number(step.loss)},
+      {"lr", step.lr},
+      {"grad_norm", number(step.grad_norm)},
+      {"ms_per_step", step.ms_per_step},
+      {"tokens_per_s", step.tokens_per_s},
+  };
+  if (step.mfu.has_value()) {
+    line["mfu"] = *step.mfu;
+  }
+  line["tokens"] = tokens;
+  line["memory"] = memory_per_tag(memory.meter());
+  line["memory_peak"] = memory.meter().total_peak();
+  line["reserved"] = memory.reserved_bytes();
+  file_.append_line(line.dump());
+}
+
+void MetricsLog::eval(const EvalLine& eval) {
+  json line = {
+      {"kind", "eval"},
+      {"step", eval.step},
+      {"val_loss", number(eval.val_loss)},
+  };
+  if (eval.train_loss.has_value()) {
+    line["train_loss"] = number(*eval.train_loss);
+  }
+  line["batches"] = eval.batches;
+  line["best"] = eval.best;
+  file_.append_line(line.dump());
+}
+
+void MetricsLog::event(std::int64_t step, std::string_view event, std::string_view detail) {
+  const json line = {{"kind", "event"}, {"step", step}, {"event", event}, {"detail", detail}};
+  file_.append_line(line.dump());
+}
+
+}  // namespace ghost

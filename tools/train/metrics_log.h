@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+
+#include "engine/io/file.h"
+#include "engine/memory/allocator.h"
+#include "tools/console/step_line.h"
+#include "tools/run/run_config.h"
+
+namespace ghost {
+
+/// The floating-point peak that MFU refers to.
+struct PeakFlops {
+  std::optional<double> flops;  // a second; none for an unknown device
+  std::string source;
+};
+
+/// metrics.jsonl of a run: one object a line, of kind start, train, eval or event. Numbers that are
+/// not finite are written as null.
+class MetricsLog {
+ public:
+  explicit MetricsLog(const std::filesystem::path& path) : file_(path) {}
+
+  struct Start {
+    const Config& config;
+    std::string_view architecture;
+    std::int64_t parameters;
+    double flops_per_token;
+    PeakFlops peak;
+    int threads;
+  };
+  void start(const Start& start);
+  void train(const StepLine& line, std::int64_t tokens, const Allocator& memory);
+  void eval(const EvalLine& line);
+  void event(std::int64_t step, std::string_view event, std::string_view detail);
+
+  std::int64_t size() const { return file_.size(); }
+  /// Forgets what was logged after a checkpoint.
+  void truncate(std::int64_t bytes) { file_.truncate(bytes); }
+
+ private:
+  AppendFile file_;
+};
+
+}  // namespace ghost

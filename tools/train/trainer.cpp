@@ -1,0 +1,240 @@
+#include "tools/train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <omp.h>
+
+#include "data/tokenizer_file.h"
+#include "engine/config/fields.h"
+#include "engine/device/device.h"
+#include "tools/bench/gemm_rate.h"
+#include "tools/console/quantity.h"
+#include "tools/run/weights_source.h"
+
+namespace ghost {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+PeakFlops measure_peak(const Config& config) {
+  if (config.device != "cpu" || config.train.dtype != TrainDType::kF32) {
+    return {};
+  }
+  const GemmShape shape{.m = 1024, .n = 1024, .k = 1024};
+  const double flops = measure_gemm_rate(shape);
+  return {.flops = flops,
+          .source = fmt::format("measured f32 GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
+                                omp_get_max_threads(), flops / 1e9)};
+}
+
+/// Whether something that happens every `every` steps is due after step `step` of `steps`.
+bool is_due(std::int64_t every, std::int64_t step, std::int64_t steps) {
+  return step == steps || (every > 0 && step % every == 0);
+}
+
+}  // namespace
+
+Trainer::Trainer(Config config, StartMode mode, Console& console)
+    : config_(std::move(config)), console_(console), directory_(config_.run.dir) {
+  omp_set_num_threads(config_.train.threads > 0 ? static_cast<int>(config_.train.threads)
+                                                : omp_get_num_procs());
+  data_ = open_run_data(config_);
+  model_ = make_model(config_.model, data_.vocab_size);
+  const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};
+  const auto seed = static_cast<std::uint64_t>(config_.train.seed);
+  train_batches_ = std::make_unique<BatchSource>(*data_.train, config_.data.sampler, shape, seed);
+  if (data_.val.has_value()) {
+    val_batches_ = std::make_unique<EvalBatches>(*data_.val, config_.data.eval_windows, shape,
+                                                 config_.eval.batches);
+  }
+  step_ = std::make_unique<TrainingStep>(config_, *model_, parse_device(config_.device));
+  state_.architecture = model_->architecture();
+  peak_ = measure_peak(config_);
+  open_directory(mode);
+  start_weights(mode);
+}
+
+void Trainer::open_directory(StartMode mode) {
+  if (mode != StartMode::kResume) {
+    directory_.create(/*overwrite=*/mode == StartMode::kOverwrite);
+  }
+  write_file_atomically(directory_.config(), write_config(config_));
+  if (data_.tokenizer != nullptr) {
+    std::filesystem::create_directories(directory_.tokenizer());
+    save_tokenizer(*data_.tokenizer, directory_.tokenizer());
+  }
+  metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
+}
+
+void Trainer::start_weights(StartMode mode) {
+  const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
+  if (newest.has_value()) {
+    state_ = load_model(*newest, model_->architecture(), named_values(model_->parameters()));
+    load_optimizer(*newest, optimizer_state());
+    metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
+    metrics_->event(state_.step, "resume", newest->filename().string());
+    saved_step_ = state_.step;
+    console_.note(fmt::format("resuming from {}", newest->string()));
+    return;
+  }
+  if (mode == StartMode::kResume) {
+    metrics_->truncate(0);
+    console_.note(
+        fmt::format("{}: no complete checkpoint; starting at step 0", directory_.root().string()));
+  }
+  if (!config_.train.init_from.empty()) {
+    load_weights(config_.train.init_from, *model_);
+    console_.note(fmt::format("weights from {}", config_.train.init_from));
+  }
+  metrics_->start({.config = config_,
+                   .architecture = model_->architecture(),
+                   .parameters = model_->parameters().num_elements(),
+                   .flops_per_token = model_->flops_per_token(config_.train.seq_len),
+                   .peak = peak_,
+                   .threads = omp_get_max_threads()});
+}
+
+void Trainer::announce() {
+  console_.note(fmt::format(
+      "{}: {} parameters, {} FLOPs a token (6 N + 12 L C T), {} tokens a step, {} on {} threads",
+      model_->architecture(),
+      format_short(static_cast<double>(model_->parameters().num_elements())),
+      format_short(model_->flops_per_token(config_.train.seq_len)),
+      format_count(config_.tokens_per_step()), enum_name(config_.train.dtype),
+      omp_get_max_threads()));
+  console_.note(fmt::format("data: {} training tokens, {} validation tokens",
+                            format_count(data_.train->num_tokens()),
+                            format_count(data_.val.has_value() ? data_.val->num_tokens() : 0)));
+  if (peak_.flops.has_value()) {
+    console_.note(fmt::format("MFU of {}", peak_.source));
+  }
+  console_.note(fmt::format("run directory: {}", directory_.root().string()));
+}
+
+FillBatch Trainer::batches_of(std::int64_t step) const {
+  return [this, step](std::int64_t micro_step, std::span<std::int32_t> inputs,
+                      std::span<std::int32_t> targets) {
+    train_batches_->fill(
+        {.step = step, .micro_step = micro_step, .micro_steps = config_.train.micro_steps}, inputs,
+        targets);
+  };
+}
+
+void Trainer::run(const StopSignal& stop) {
+  announce();
+  first_step_ = state_.step;
+  run_began_ = Clock::now();
+  while (state_.step < config_.train.steps && !stop.requested()) {
+    const StepFacts facts = train_step();
+    log_step(facts);
+    if (is_due(config_.eval.every, state_.step, config_.train.steps)) {
+      evaluate();
+    }
+    const std::int64_t every =
+        config_.checkpoint.every > 0 ? config_.checkpoint.every : config_.eval.every;
+    if (is_due(every, state_.step, config_.train.steps)) {
+      save_checkpoint();
+    }
+  }
+  if (stop.requested()) {
+    save_checkpoint();
+    metrics_->event(state_.step, "stop", stop.name());
+    console_.note(fmt::format("{} at step {}: checkpoint written; go on with --resume {}",
+                              stop.name(), state_.step, directory_.root().string()));
+  } else if (saved_step_ != state_.step) {
+    save_checkpoint();
+  }
+  console_.finish();
+}
+
+StepFacts Trainer::train_step() {
+  step_began_ = Clock::now();
+  step_->context().meter().reset_peaks();
+  const StepFacts facts = step_->run(state_.step, batches_of(state_.step));
+  if (!facts.is_finite) {
+    handle_nonfinite(facts);
+  }
+  ++state_.step;
+  state_.tokens += config_.tokens_per_step();
+  state_.val_loss.reset();
+  return facts;
+}
+
+void Trainer::handle_nonfinite(const StepFacts& facts) {
+  const std::string description =
+      fmt::format("step {}: loss {}, gradient norm {}: {}", state_.step + 1, facts.loss,
+                  facts.grad_norm, step_->describe_nonfinite(state_.step, batches_of(state_.step)));
+  metrics_->event(state_.step + 1, "nonfinite", description);
+  if (!facts.is_skipped) {
+    const auto newest = directory_.checkpoints().newest();
+    fail("{}; {}", description,
+         newest ? fmt::format("the last checkpoint is {}", newest->string())
+                : std::string("there is no checkpoint yet"));
+  }
+  console_.warn(fmt::format("{}; update skipped", description));
+}
+
+void Trainer::log_step(const StepFacts& facts) {
+  const double seconds = seconds_since(step_began_);
+  const double tokens_per_s = static_cast<double>(config_.tokens_per_step()) / seconds;
+  const MemoryMeter& meter = step_->context().meter();
+  const double mean_seconds =
+      seconds_since(run_began_) / static_cast<double>(state_.step - first_step_);
+  StepLine line{
+      .step = state_.step,
+      .steps = config_.train.steps,
+      .loss = facts.loss,
+      .grad_norm = facts.grad_norm,
+      .lr = facts.lr,
+      .ms_per_step = seconds * 1e3,
+      .tokens_per_s = tokens_per_s,
+      .activation_bytes = meter.peak(MemoryTag::kResiduals) + meter.peak(MemoryTag::kSketches),
+      .eta_s = mean_seconds * static_cast<double>(config_.train.steps - state_.step)};
+  if (peak_.flops.has_value()) {
+    line.mfu = tokens_per_s * model_->flops_per_token(config_.train.seq_len) / *peak_.flops;
+  }
+  console_.step(line);
+  metrics_->train(line, state_.tokens, *step_->context().allocator());
+}
+
+void Trainer::evaluate() {
+  if (val_batches_ == nullptr) {
+    return;
+  }
+  double sum = 0;
+  for (std::int64_t batch = 0; batch < val_batches_->num_batches(); ++batch) {
+    sum += step_->evaluate([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+      val_batches_->fill(batch, inputs, targets);
+    });
+  }
+  last_val_loss_ = sum / static_cast<double>(val_batches_->num_batches());
+  const bool is_best = !state_.best_val_loss.has_value() || last_val_loss_ < *state_.best_val_loss;
+  state_.val_loss = last_val_loss_;
+  if (is_best) {
+    state_.best_val_loss = last_val_loss_;
+  }
+  const EvalLine line{.step = state_.step,
+                      .steps = config_.train.steps,
+                      .val_loss = last_val_loss_,
+                      .batches = val_batches_->num_batches(),
+                      .best = is_best};
+  console_.eval(line);
+  metrics_->eval(line);
+}
+
+std::vector<NamedTensor> Trainer::optimizer_state() const { return step_->optimizer().state(); }
+
+void Trainer::save_checkpoint() {
+  metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
+  state_.metrics_bytes = metrics_->size();
+  const CheckpointDirectory checkpoints = directory_.checkpoints();
+  checkpoints.save(state_, named_values(model_->parameters()), optimizer_state());
+  checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
+  saved_step_ = state_.step;
+}
+
+}  // namespace ghost

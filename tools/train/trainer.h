@@ -1,0 +1,67 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "data/batch_source.h"
+#include "tools/console/console.h"
+#include "tools/run/run_data.h"
+#include "tools/run/run_directory.h"
+#include "tools/run/stop_signal.h"
+#include "tools/train/metrics_log.h"
+#include "tools/train/training_step.h"
+
+namespace ghost {
+
+enum class StartMode {
+  kFresh,      // the run directory must not hold a run
+  kOverwrite,  // what the run directory holds is deleted
+  kResume,     // go on from the newest complete checkpoint, or from the start when there is none
+};
+
+/// A whole run: data, model, loop, evaluation, checkpoints, logs.
+class Trainer {
+ public:
+  /// Opens the data, builds the model, fills it (fresh, from `train.init_from`, or from the newest
+  /// checkpoint) and writes config.yaml. Throws ghost::ConfigError or ghost::Error.
+  Trainer(Config config, StartMode mode, Console& console);
+
+  /// Trains to `train.steps` or to the first step boundary after a stop signal.
+  void run(const StopSignal& stop);
+
+  double last_val_loss() const { return last_val_loss_; }
+
+ private:
+  void open_directory(StartMode mode);
+  void start_weights(StartMode mode);
+  void announce();
+  StepFacts train_step();
+  void log_step(const StepFacts& facts);
+  void handle_nonfinite(const StepFacts& facts);
+  void evaluate();
+  void save_checkpoint();
+  FillBatch batches_of(std::int64_t step) const;
+  std::vector<NamedTensor> optimizer_state() const;
+
+  Config config_;
+  Console& console_;
+  RunDirectory directory_;
+  RunData data_;
+  std::unique_ptr<LanguageModel> model_;
+  std::unique_ptr<TrainingStep> step_;
+  std::unique_ptr<BatchSource> train_batches_;
+  std::unique_ptr<EvalBatches> val_batches_;
+  std::unique_ptr<MetricsLog> metrics_;
+  TrainerState state_;
+  std::optional<std::int64_t> saved_step_;  // of the newest checkpoint
+  PeakFlops peak_;
+  double last_val_loss_ = 0;
+  std::chrono::steady_clock::time_point step_began_;
+  std::chrono::steady_clock::time_point run_began_;
+  std::int64_t first_step_ = 0;
+};
+
+}  // namespace ghost

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "engine/autograd/context.h"
+#include "models/language_model.h"
+#include "ops/optim/optimizer.h"
+#include "tools/run/run_config.h"
+
+namespace ghost {
+
+/// What one optimizer step did.
+struct StepFacts {
+  double loss = 0;       // mean over the micro-steps, nats
+  double grad_norm = 0;  // before clipping
+  double lr = 0;
+  bool is_finite = true;
+  bool is_skipped = false;  // not finite, and on_nonfinite is skip: no update was made
+};
+
+/// Fills inputs and targets [B, T] of a micro-step.
+using FillBatch = std::function<void(std::int64_t micro_step, std::span<std::int32_t> inputs,
+                                     std::span<std::int32_t> targets)>;
+
+/// One model in training: forward and backward of every micro-step, norm, clipping, update. On a
+/// dry device it allocates and computes nothing, and its meter shows what a real step would hold.
+class TrainingStep {
+ public:
+  /// Lays out the model's parameters and the optimizer's state. `model` must outlive it.
+  TrainingStep(const Config& config, LanguageModel& model, const Device& device);
+
+  /// Step `step`, counted from 0.
+  StepFacts run(std::int64_t step, const FillBatch& fill);
+
+  /// Loss of one batch, without a gradient.
+  double evaluate(
+      const std::function<void(std::span<std::int32_t>, std::span<std::int32_t>)>& fill);
+
+  /// Runs the forward passes of a step once more and names the first op whose output is not
+  /// finite; failing that, the first parameter whose gradient is not.
+  std::string describe_nonfinite(std::int64_t step, const FillBatch& fill);
+
+  Context& context() { return ctx_; }
+  LanguageModel& model() { return model_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  /// The tape of the last micro-step, after its backward pass.
+  const Tape& tape() const { return tape_; }
+
+ private:
+  void load_batch(const FillBatch& fill, std::int64_t micro_step);
+  double accumulate_gradients(std::int64_t step, const FillBatch& fill);
+
+  Config config_;
+  LanguageModel& model_;
+  Context ctx_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Tape tape_;
+  Tensor inputs_;   // [B, T]
+  Tensor targets_;  // [B, T]
+};
+
+}  // namespace ghost
