@@ -1,0 +1,137 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "engine/autograd/op.h"
+#include "engine/autograd/parameter.h"
+#include "engine/autograd/tape.h"
+#include "engine/memory/allocator.h"
+#include "engine/random/philox.h"
+
+namespace ghost {
+
+/// A matrix product C [m, n] = A [m, k] B [k, n], as ops report it.
+struct GemmShape {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+
+  std::int64_t flops() const { return 2 * m * n * k; }
+  auto operator<=>(const GemmShape&) const = default;
+};
+using GemmCounts = std::map<GemmShape, std::int64_t>;
+
+/// Everything an op may use besides its arguments: memory, randomness, the tape, and where in the
+/// model it stands. Passed down by reference; there are no globals.
+class Context {
+ public:
+  explicit Context(const Device& device);
+  /// Shares memory with others on the same device.
+  explicit Context(std::shared_ptr<Allocator> allocator);
+
+  const Device& device() const { return allocator_->device(); }
+  const std::shared_ptr<Allocator>& allocator() const { return allocator_; }
+  MemoryMeter& meter() { return allocator_->meter(); }
+
+  /// Uninitialised memory.
+  Tensor empty(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kWorkspace) const;
+  Tensor zeros(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kWorkspace) const;
+  Tensor empty_like(const Tensor& x) const { return empty(x.shape(), x.dtype()); }
+
+  /// The tape that records, or null.
+  Tape* tape() const { return tape_; }
+  /// A parameter's value, recorded as a leaf when a tape records.
+  Tensor use(Parameter& parameter) const;
+
+  /// Runs an op and records it when an input comes from the tape.
+  template <typename OpType, typename... Args>
+  Tensor apply(Tensors inputs, Args&&... args) {
+    return std::move(
+        run(std::make_shared<OpType>(std::forward<Args>(args)...), std::move(inputs))[0]);
+  }
+  Tensors run(std::shared_ptr<const Op> op, Tensors inputs);
+
+  /// Whether dropout drops.
+  bool is_training() const { return is_training_; }
+  void set_training(bool is_training) { is_training_ = is_training; }
+
+  /// Starts a forward pass: draws are numbered by (seed, step, micro-step, rank) and by the order
+  /// of the drawing ops.
+  void begin_pass(std::uint64_t seed, std::int64_t step, std::int64_t micro_step = 0,
+                  std::int64_t rank = 0);
+  /// The stream of the next drawing op. The residual store numbers its own draws (rounding,
+  /// sketches) apart from those of ops: how a residual is kept changes no dropout mask, and a block
+  /// that runs again repeats its draws whether or not it keeps anything this time.
+  RandomStream next_stream(Purpose purpose);
+  std::int64_t site() const { return stream_.site; }
+  void set_site(std::int64_t site) { stream_.site = site; }
+
+  /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
+  void attach_gemm_counts(GemmCounts* counts) { gemm_counts_ = counts; }
+  void count_gemm(const GemmShape& shape) const {
+    if (gemm_counts_ != nullptr) {
+      ++(*gemm_counts_)[shape];
+    }
+  }
+
+  /// Called after every op with its outputs, recorded or not: to look for what went wrong.
+  using Observer = std::function<void(const Op& op, std::string_view module, const Tensors&)>;
+  void attach_observer(Observer observer) { observer_ = std::move(observer); }
+
+  /// Path of the module that runs, as blocks.0.mlp.c_fc.
+  const std::string& module() const { return module_; }
+
+  /// Enters a submodule for its lifetime.
+  class Scope {
+   public:
+    Scope(Context& ctx, std::string_view name);
+    ~Scope() { ctx_.module_.resize(length_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Context& ctx_;
+    std::size_t length_;
+  };
+
+  /// Records on another tape, or on none, for its lifetime.
+  class Recording {
+   public:
+    Recording(Context& ctx, Tape* tape) : ctx_(ctx), outer_(std::exchange(ctx.tape_, tape)) {}
+    ~Recording() { ctx_.tape_ = outer_; }
+    Recording(const Recording&) = delete;
+    Recording& operator=(const Recording&) = delete;
+
+   private:
+    Context& ctx_;
+    Tape* outer_;
+  };
+
+ private:
+  std::shared_ptr<Allocator> allocator_;
+  Tape* tape_ = nullptr;
+  bool is_training_ = true;
+  RandomStream stream_;
+  std::int64_t store_site_ = 0;
+  std::string module_;
+  GemmCounts* gemm_counts_ = nullptr;
+  Observer observer_;
+};
+
+/// The one place where an op meets a backend: runs `cpu` on a CPU, nothing on a dry device.
+template <typename Cpu>
+void dispatch(const Context& ctx, Cpu&& cpu) {
+  if (ctx.device().is_dry()) {
+    return;
+  }
+  GHOST_CHECK(ctx.device().is_cpu(), "this op has no kernel for {}", ctx.device().name());
+  cpu();
+}
+
+}  // namespace ghost

@@ -1,0 +1,95 @@
+#include "engine/autograd/node.h"
+
+#include <algorithm>
+
+#include "engine/autograd/context.h"
+
+namespace ghost {
+
+Node::Node(Context& ctx, std::shared_ptr<const Op> op, Tensors inputs, bool is_recorded)
+    : ctx_(&ctx),
+      op_(std::move(op)),
+      module_(ctx.module()),
+      inputs_(std::move(inputs)),
+      is_recorded_(is_recorded) {
+  inputs_facts_.reserve(inputs_.size());
+  for (const Tensor& input : inputs_) {
+    inputs_facts_.push_back(input.defined()
+                                ? TensorFacts{input.shape(), input.dtype(), input.origin()}
+                                : TensorFacts{});
+  }
+}
+
+const Tensor& Node::input(std::size_t i) const { return inputs_.at(i); }
+
+bool Node::is_recorded_input(std::size_t i) const {
+  return is_recorded_ && inputs_.at(i).defined() && ctx_->tape()->records(inputs_[i]);
+}
+
+void Node::keep(std::string_view name, const Tensor& tensor) {
+  if (!is_recorded_) {
+    return;
+  }
+  const ResidualSpecs specs = op_->residuals();
+  const auto spec = std::find_if(specs.begin(), specs.end(),
+                                 [&](const ResidualSpec& s) { return s.name == name; });
+  GHOST_CHECK(spec != specs.end(), "op {} keeps {} without having declared it", op_->name(), name);
+
+  if (!tensor.defined()) {  // an absent optional input, a bias as a rule
+    residuals_.push_back({.name = spec->name, .role = spec->role});
+    return;
+  }
+
+  Tape& tape = *ctx_->tape();
+  Residual residual{
+      .name = spec->name, .role = spec->role, .shape = tensor.shape(), .dtype = tensor.dtype()};
+  residual.keep = tape.plan().keep_for(module_, spec->role, tape.is_cheap_output(tensor));
+  switch (residual.keep) {
+    case Keep::kExact:
+      if (tensor.storage()->tag() == MemoryTag::kWorkspace) {
+        tensor.storage()->retag(MemoryTag::kResiduals);
+      }
+      residual.exact = tensor.detach();
+      break;
+    case Keep::kBF16:
+    case Keep::kInt8:
+      residual.encoded = tape.encode_once(*ctx_, tensor, residual.keep);
+      break;
+    case Keep::kRecompute:
+      residual.producer = tensor.origin();
+      ++tape.node_at(residual.producer).recompute_users_;
+      break;
+    case Keep::kSketch:
+      fail("keep: sketch is not available for {} in {}", name, module_);
+  }
+  residuals_.push_back(std::move(residual));
+}
+
+Tensor Node::residual(std::string_view name) const {
+  const auto found = std::find_if(residuals_.begin(), residuals_.end(),
+                                  [&](const Residual& r) { return r.name == name; });
+  GHOST_CHECK(found != residuals_.end(), "op {} in {} has no residual {}", op_->name(), module_,
+              name);
+  switch (found->keep) {
+    case Keep::kExact:
+      return found->exact;
+    case Keep::kBF16:
+    case Keep::kInt8:
+      return decode_residual(*found->encoded, found->dtype).reshape(found->shape);
+    case Keep::kRecompute:
+      return ctx_->tape()->recompute(*ctx_, found->producer).reshape(found->shape);
+    case Keep::kSketch:
+      break;
+  }
+  fail("residual {} of {} is a sketch; it has no value of its own", name, module_);
+}
+
+std::vector<Node::KeptFacts> Node::kept() const {
+  std::vector<KeptFacts> out;
+  for (const Residual& residual : residuals_) {
+    out.push_back({residual.name, residual.role, residual.keep, residual.shape});
+  }
+  return out;
+}
+
+}  // namespace ghost

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/autograd/residual_codec.h"
+#include "engine/autograd/residual_plan.h"
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+class Context;
+class Op;
+class Tape;
+struct Parameter;
+
+/// What backward may know of an input once forward is over: not its values.
+struct TensorFacts {
+  Shape shape;
+  DType dtype = DType::kF32;
+  Origin origin;
+};
+
+/// One application of an op. During forward it hands out the inputs and takes residuals; on the
+/// tape it holds residuals, in the form the plan chose, and nothing else of the forward pass.
+class Node {
+ public:
+  Node(Context& ctx, std::shared_ptr<const Op> op, Tensors inputs, bool is_recorded);
+
+  // In forward.
+  const Tensor& input(std::size_t i) const;
+  /// Keeps a residual under a name and role that the op has declared. Nothing happens when the
+  /// tape does not record.
+  void keep(std::string_view name, const Tensor& tensor);
+  bool is_recorded() const { return is_recorded_; }
+  /// Whether a backward pass may ask for the cotangent of this input.
+  bool is_recorded_input(std::size_t i) const;
+
+  // In backward.
+  /// A kept residual in its own dtype: exact, decoded, or made again by the op that made it.
+  Tensor residual(std::string_view name) const;
+  const TensorFacts& facts(std::size_t input) const { return inputs_facts_.at(input); }
+
+  const Op& op() const { return *op_; }
+  std::string_view module() const { return module_; }
+
+  /// For reports: every residual with the bytes that it holds itself (0 when shared or recomputed).
+  struct KeptFacts {
+    std::string_view name;
+    Role role;
+    Keep keep;
+    Shape shape;
+  };
+  std::vector<KeptFacts> kept() const;
+
+ private:
+  friend class Tape;
+
+  struct Residual {
+    std::string_view name;
+    Role role = Role::kStatistic;
+    Keep keep = Keep::kExact;
+    Shape shape;
+    DType dtype = DType::kF32;
+    Tensor exact;
+    std::shared_ptr<const EncodedResidual> encoded;
+    Origin producer;  // kRecompute
+  };
+
+  Context* ctx_;  // of the forward pass while it runs, of the backward pass afterwards
+  std::shared_ptr<const Op> op_;
+  std::string module_;
+  Tensors inputs_;  // in forward only
+  std::vector<TensorFacts> inputs_facts_;
+  std::vector<TensorFacts> outputs_facts_;
+  std::vector<Residual> residuals_;
+  bool is_recorded_ = false;
+
+  // The tape's own.
+  Parameter* parameter_ = nullptr;  // a leaf that is a parameter
+  Tensors cotangents_;              // of each output, [P, ...], while backward runs
+  Tensor recomputed_;               // output 0, while its consumers still need it
+  std::int32_t recompute_users_ = 0;
+};
+
+}  // namespace ghost

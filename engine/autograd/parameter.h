@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+enum class Decay { kYes, kNo };
+enum class InitKind { kNormal, kZeros, kOnes };
+
+/// How a parameter starts: normal(0, std), zeros or ones.
+struct Init {
+  InitKind kind = InitKind::kZeros;
+  double std = 0;
+};
+
+/// One learned tensor. `value` and `grad` are views into the flat buffers of its ParameterStore.
+struct Parameter {
+  std::string name;  // as in checkpoints
+  Shape shape;
+  Decay decay = Decay::kNo;
+  Init init;
+  Tensor value;
+  Tensor grad;
+  bool has_grad = false;  // this step's backward passes have written `grad`; before, it is stale
+
+  /// The gradient as an accumulation target: whether to add to it or to overwrite it.
+  bool claim_grad() { return std::exchange(has_grad, true); }
+};
+
+/// All parameters of one decay group, contiguous: an optimizer pass or a reduction is one call.
+struct ParameterGroup {
+  Decay decay = Decay::kNo;
+  Tensor values;
+  Tensor grads;
+  std::vector<Parameter*> members;  // in order of their offsets
+};
+
+/// Owns a model's parameters. First every module declares its own (nothing is allocated, so a plan
+/// can be made); then `materialize` lays them out in one flat buffer a group.
+class ParameterStore {
+ public:
+  /// Throws ghost::Error when the name is taken. The reference stays valid.
+  Parameter& declare(std::string name, const Shape& shape, Decay decay, Init init);
+
+  void materialize(const std::shared_ptr<Allocator>& allocator, DType dtype);
+  bool is_materialized() const { return !groups_.empty(); }
+
+  /// Draws every initial value from (seed, index of the parameter, element).
+  void initialize(std::uint64_t seed);
+
+  /// Before the backward passes of a step: every gradient is stale.
+  void begin_gradients();
+  /// After them: parameters that no backward pass reached get a zero gradient.
+  void finish_gradients();
+
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  std::vector<ParameterGroup>& groups() { return groups_; }
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  Parameter* find(std::string_view name) const;  // null when there is none
+  std::int64_t num_elements() const;
+
+ private:
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::vector<ParameterGroup> groups_;
+};
+
+}  // namespace ghost

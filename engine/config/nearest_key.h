@@ -1,0 +1,17 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace ghost {
+
+/// The valid key that was probably meant by `unknown`, a dotted path that is not among `valid`.
+///
+/// Considered are its siblings, by edit distance or because one word begins the other, and keys of
+/// the same last word anywhere. Nothing when no key is near.
+std::optional<std::string> nearest_key(std::string_view unknown,
+                                       std::span<const std::string> valid);
+
+}  // namespace ghost

@@ -1,0 +1,40 @@
+#include "engine/device/device.h"
+
+#include <charconv>
+
+#include "engine/core/error.h"
+
+namespace ghost {
+
+std::string Device::name() const {
+  switch (type) {
+    case DeviceType::kCpu:
+      return "cpu";
+    case DeviceType::kCuda:
+      return fmt::format("cuda:{}", index);
+    case DeviceType::kDry:
+      return "dry";
+  }
+  return {};
+}
+
+Device parse_device(std::string_view text) {
+  if (text == "cpu") {
+    return {};
+  }
+  int index = 0;
+  bool is_cuda = text == "cuda";
+  if (text.starts_with("cuda:")) {
+    const auto [end, error] = std::from_chars(text.data() + 5, text.data() + text.size(), index);
+    is_cuda = error == std::errc{} && end == text.data() + text.size() && index >= 0;
+  }
+  if (!is_cuda) {
+    fail<ConfigError>("device is \"{}\"; expected cpu, cuda or cuda:N", text);
+  }
+  if constexpr (!kHasCuda) {
+    fail<ConfigError>("device is \"{}\"; this build has no CUDA backend, expected cpu", text);
+  }
+  return {.type = DeviceType::kCuda, .index = index};
+}
+
+}  // namespace ghost

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace ghost {
+
+#ifdef GHOST_HAS_CUDA
+inline constexpr bool kHasCuda = true;
+#else
+inline constexpr bool kHasCuda = false;
+#endif
+
+enum class DeviceType {
+  kCpu,
+  kCuda,
+  kDry,  // shapes and bytes only: no memory is allocated, no kernel runs (plans, `inspect`)
+};
+
+/// Where a tensor lives and its kernels run.
+struct Device {
+  DeviceType type = DeviceType::kCpu;
+  int index = 0;
+
+  bool is_cpu() const { return type == DeviceType::kCpu; }
+  bool is_cuda() const { return type == DeviceType::kCuda; }
+  bool is_dry() const { return type == DeviceType::kDry; }
+  bool operator==(const Device&) const = default;
+
+  /// "cpu", "cuda:0" or "dry".
+  std::string name() const;
+};
+
+/// Reads `cpu`, `cuda` or `cuda:N`; throws ghost::ConfigError for anything else and for a device
+/// that this build or this machine does not have.
+Device parse_device(std::string_view text);
+
+}  // namespace ghost

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/autograd/parameter.h"
+#include "engine/io/safetensors.h"
+
+namespace ghost {
+
+/// A tensor under the name that files know it by.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+/// The values of all parameters under their names.
+std::vector<NamedTensor> named_values(const ParameterStore& parameters);
+
+/// Views for write_safetensors; the tensors must outlive them.
+std::vector<TensorView> views_of(std::span<const NamedTensor> tensors);
+
+/// Fills `tensor` (f32 or f64) from a stored one of dtype F32, F64, F16 or BF16.
+/// Throws ghost::Error naming `file`, the tensor, what was expected and what was found.
+void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor);
+
+/// Fills every tensor from the one of its name; throws ghost::Error naming file and tensor when one
+/// is missing, has another shape, or the file has tensors nobody asked for.
+void read_tensors(const SafetensorsFile& file, std::span<const NamedTensor> tensors);
+
+}  // namespace ghost

@@ -1,0 +1,67 @@
+#include "engine/memory/allocator.h"
+
+#include <new>
+#include <sys/mman.h>
+#include <utility>
+#include <vector>
+
+#include "engine/core/error.h"
+#include "engine/memory/caching_allocator.h"
+
+namespace ghost {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+class CpuAllocator final : public CachingAllocator {
+ public:
+  CpuAllocator() : CachingAllocator(Device{}) {}
+  ~CpuAllocator() override {
+    for (auto& [address, bytes] : segments_) {
+      ::operator delete (address, bytes, std::align_val_t{kHugePage});
+    }
+  }
+
+ private:
+  std::byte* allocate_segment(std::int64_t bytes) override {
+    const auto size = static_cast<std::size_t>(bytes);
+    void* address = ::operator new (size, std::align_val_t{kHugePage}, std::nothrow);
+    if (address == nullptr) {
+      return nullptr;
+    }
+    // Advice only: where huge pages are off, small ones do.
+    madvise(address, size, MADV_HUGEPAGE);
+    segments_.emplace_back(address, size);
+    return static_cast<std::byte*>(address);
+  }
+
+  std::vector<std::pair<void*, std::size_t>> segments_;
+};
+
+class DryAllocator final : public Allocator {
+ public:
+  DryAllocator() : Allocator(Device{.type = DeviceType::kDry}) {}
+  std::byte* allocate(std::int64_t bytes, MemoryTag tag) override {
+    meter_.add(tag, metered_bytes(bytes));
+    return nullptr;
+  }
+  void release(std::byte* /*address*/, std::int64_t bytes, MemoryTag tag) override {
+    meter_.remove(tag, metered_bytes(bytes));
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<Allocator> make_allocator(const Device& device) {
+  switch (device.type) {
+    case DeviceType::kCpu:
+      return std::make_shared<CpuAllocator>();
+    case DeviceType::kDry:
+      return std::make_shared<DryAllocator>();
+    case DeviceType::kCuda:
+      break;
+  }
+  fail("there is no allocator for {} in this build", device.name());
+}
+
+}  // namespace ghost

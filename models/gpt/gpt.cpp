@@ -1,0 +1,118 @@
+#include "models/gpt/gpt.h"
+
+#include "engine/autograd/checkpoint.h"
+#include "engine/tensor/primitives.h"
+#include "ops/dropout.h"
+#include "ops/embedding.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+#include "ops/linear_cross_entropy.h"
+
+namespace ghost {
+
+Gpt::Gpt(const GptConfig& config) : config_(config) {
+  if (config.vocab_size <= 0) {
+    fail<ConfigError>("model.vocab_size is {}; expected the size of the vocabulary",
+                      config.vocab_size);
+  }
+  constexpr double kStd = 0.02;
+  const std::int64_t channels = config.channels;
+  const Init normal{.kind = InitKind::kNormal, .std = kStd};
+  wte_ = &parameters_.declare("transformer.wte.weight", {config.padded_vocab_size(), channels},
+                              Decay::kYes, normal);
+  wpe_ = &parameters_.declare("transformer.wpe.weight", {config.max_seq_len, channels},
+                              Decay::kYes, normal);
+  blocks_.reserve(static_cast<std::size_t>(config.layers));
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    blocks_.emplace_back(config, i, parameters_);
+  }
+  ln_f_weight_ = &parameters_.declare("transformer.ln_f.weight", {channels}, Decay::kNo,
+                                      {.kind = InitKind::kOnes});
+  if (config.bias) {
+    ln_f_bias_ = &parameters_.declare("transformer.ln_f.bias", {channels}, Decay::kNo, {});
+  }
+  if (!config.tied_head) {
+    lm_head_ = &parameters_.declare("lm_head.weight", {config.padded_vocab_size(), channels},
+                                    Decay::kYes, normal);
+  }
+}
+
+Tensor Gpt::embed(Context& ctx, const Tensor& tokens, std::int64_t start) const {
+  const std::int64_t seq_len = tokens.dim(-1);
+  GHOST_CHECK(start + seq_len <= config_.max_seq_len,
+              "a sequence of {} tokens; model.max_seq_len, the position table, is {}",
+              start + seq_len, config_.max_seq_len);
+  const Context::Scope scope(ctx, "embedding");
+  const Tensor x = embedding(ctx, tokens, ctx.use(*wte_));
+  return dropout(ctx, position_embedding(ctx, x, ctx.use(*wpe_), start), config_.dropout);
+}
+
+Tensor Gpt::final_norm(Context& ctx, const Tensor& x) const {
+  const Context::Scope scope(ctx, "final_norm");
+  return layer_norm(ctx, x, ctx.use(*ln_f_weight_),
+                    ln_f_bias_ == nullptr ? Tensor{} : ctx.use(*ln_f_bias_), config_.norm_eps);
+}
+
+Tensor Gpt::features(Context& ctx, const Tensor& tokens) const {
+  Tensor x = embed(ctx, tokens, /*start=*/0);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Context::Scope scope(ctx, fmt::format("blocks.{}", i));
+    x = checkpoint(ctx, x, [&block = blocks_[i]](Context& inner, const Tensor& in) {
+      return block.forward(inner, in);
+    });
+  }
+  return final_norm(ctx, x);
+}
+
+Tensor Gpt::loss(Context& ctx, const Tensor& tokens, const Tensor& targets) {
+  const Tensor x = features(ctx, tokens);
+  const Context::Scope scope(ctx, "head");
+  return linear_cross_entropy(ctx, x, ctx.use(head()), targets);
+}
+
+Tensor Gpt::logits(Context& ctx, const Tensor& tokens) {
+  const Tensor x = features(ctx, tokens);
+  const Context::Scope scope(ctx, "head");
+  return linear(ctx, x, ctx.use(head()), {});
+}
+
+GenerationState Gpt::start(Context& ctx, std::int64_t batch, std::int64_t max_length) {
+  GHOST_CHECK(max_length <= config_.max_seq_len,
+              "a generation of {} tokens; model.max_seq_len, the position table, is {}", max_length,
+              config_.max_seq_len);
+  GenerationState state{.max_length = max_length};
+  for (const GptBlock& block : blocks_) {
+    state.blocks.push_back(block.start(ctx, batch, max_length));
+  }
+  return state;
+}
+
+Tensor Gpt::step(Context& ctx, const Tensor& tokens, GenerationState& state) {
+  const Context::Recording off(ctx, nullptr);
+  const std::int64_t batch = tokens.dim(0);
+  const std::int64_t seq_len = tokens.dim(1);
+  Tensor x = embed(ctx, tokens, state.length);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Context::Scope scope(ctx, fmt::format("blocks.{}", i));
+    x = blocks_[i].step(ctx, x, *state.blocks[i]);
+  }
+  state.length += seq_len;
+  // Only the last position of each sequence goes through the head.
+  Tensor last = ctx.empty({batch, config_.channels}, x.dtype());
+  for (std::int64_t b = 0; b < batch; ++b) {
+    copy(last.slice(b, b + 1),
+         x.reshape({batch * seq_len, config_.channels}).slice((b + 1) * seq_len - 1, (b + 1) * seq_len));
+  }
+  return linear(ctx, final_norm(ctx, last), ctx.use(head()), {});
+}
+
+double Gpt::flops_per_token(std::int64_t seq_len) const {
+  std::int64_t multiplied = parameters_.num_elements() - wpe_->shape.numel();
+  if (!config_.tied_head) {
+    multiplied -= wte_->shape.numel();
+  }
+  return 6.0 * static_cast<double>(multiplied) +
+         12.0 * static_cast<double>(config_.layers * config_.channels * seq_len);
+}
+
+}  // namespace ghost

@@ -1,0 +1,114 @@
+#include "models/gpt/gpt_block.h"
+
+#include <cmath>
+
+#include "ops/activation.h"
+#include "ops/arithmetic.h"
+#include "ops/attention.h"
+#include "ops/dropout.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+
+namespace ghost {
+namespace {
+
+struct GptBlockState final : BlockState {
+  KvCache cache;
+};
+
+AttentionShape attention_shape(const GptConfig& config) {
+  return {.heads = config.heads,
+          .kv_heads = config.heads,
+          .head_dim = config.channels / config.heads};
+}
+
+Tensor value_or_none(Context& ctx, Parameter* parameter) {
+  return parameter == nullptr ? Tensor{} : ctx.use(*parameter);
+}
+
+}  // namespace
+
+GptBlock::GptBlock(const GptConfig& config, std::int64_t index, ParameterStore& parameters)
+    : config_(config) {
+  const std::int64_t channels = config.channels;
+  const std::string prefix = fmt::format("transformer.h.{}.", index);
+  const auto norm = [&](std::string_view name) {
+    const std::string path = fmt::format("{}{}", prefix, name);
+    Affine affine;
+    affine.weight = &parameters.declare(path + ".weight", {channels}, Decay::kNo,
+                                        {.kind = InitKind::kOnes});
+    if (config.bias) {
+      affine.bias = &parameters.declare(path + ".bias", {channels}, Decay::kNo, {});
+    }
+    return affine;
+  };
+  const auto linear = [&](std::string_view name, std::int64_t out, std::int64_t in, double std) {
+    const std::string path = fmt::format("{}{}", prefix, name);
+    Affine affine;
+    affine.weight = &parameters.declare(path + ".weight", {out, in}, Decay::kYes,
+                                        {.kind = InitKind::kNormal, .std = std});
+    if (config.bias) {
+      affine.bias = &parameters.declare(path + ".bias", {out}, Decay::kNo, {});
+    }
+    return affine;
+  };
+  // Both projections onto the residual stream start smaller, by the number of such additions.
+  constexpr double kStd = 0.02;
+  const double residual_std = kStd / std::sqrt(2.0 * static_cast<double>(config.layers));
+  ln_1_ = norm("ln_1");
+  c_attn_ = linear("attn.c_attn", 3 * channels, channels, kStd);
+  attn_c_proj_ = linear("attn.c_proj", channels, channels, residual_std);
+  ln_2_ = norm("ln_2");
+  c_fc_ = linear("mlp.c_fc", 4 * channels, channels, kStd);
+  mlp_c_proj_ = linear("mlp.c_proj", channels, 4 * channels, residual_std);
+}
+
+Tensor GptBlock::norm(Context& ctx, const Affine& affine, const Tensor& x) const {
+  return layer_norm(ctx, x, ctx.use(*affine.weight), value_or_none(ctx, affine.bias),
+                    config_.norm_eps);
+}
+
+Tensor GptBlock::project(Context& ctx, const Affine& affine, const Tensor& x) {
+  return linear(ctx, x, ctx.use(*affine.weight), value_or_none(ctx, affine.bias));
+}
+
+template <typename Attend>
+Tensor GptBlock::run(Context& ctx, const Tensor& x, Attend&& attend) const {
+  const auto in = [&ctx](std::string_view module, auto&& body) {
+    const Context::Scope scope(ctx, module);
+    return body();
+  };
+  Tensor h = in("ln_1", [&] { return norm(ctx, ln_1_, x); });
+  h = in("attn.c_attn", [&] { return project(ctx, c_attn_, h); });
+  h = in("attn", [&] { return attend(h); });
+  h = in("attn.c_proj", [&] { return project(ctx, attn_c_proj_, h); });
+  h = in("attn", [&] { return dropout(ctx, h, config_.dropout); });
+  const Tensor middle = add(ctx, x, h);
+  h = in("ln_2", [&] { return norm(ctx, ln_2_, middle); });
+  h = in("mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
+  h = in("mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
+  h = in("mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
+  h = in("mlp", [&] { return dropout(ctx, h, config_.dropout); });
+  return add(ctx, middle, h);
+}
+
+Tensor GptBlock::forward(Context& ctx, const Tensor& x) const {
+  return run(ctx, x, [&](const Tensor& qkv) { return attention(ctx, qkv, attention_shape(config_)); });
+}
+
+std::unique_ptr<BlockState> GptBlock::start(Context& ctx, std::int64_t batch,
+                                            std::int64_t max_length) const {
+  auto state = std::make_unique<GptBlockState>();
+  state->cache = make_kv_cache(ctx, attention_shape(config_), batch, max_length,
+                               c_attn_.weight->value.dtype());
+  return state;
+}
+
+Tensor GptBlock::step(Context& ctx, const Tensor& x, BlockState& state) const {
+  auto& cache = dynamic_cast<GptBlockState&>(state).cache;
+  return run(ctx, x, [&](const Tensor& qkv) {
+    return cached_attention(ctx, qkv, attention_shape(config_), cache);
+  });
+}
+
+}  // namespace ghost

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+/// y = a + b
+struct Add {
+  Tensor a;  // [n]
+  Tensor b;  // [n]
+  Tensor y;  // [n]
+};
+
+/// y = x * factor
+struct MulScalar {
+  Tensor x;  // [n]
+  Tensor y;  // [n]
+  double factor;
+};
+
+namespace cpu {
+void arithmetic(const Add& args);
+void arithmetic(const MulScalar& args);
+}  // namespace cpu
+
+}  // namespace ghost

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+#include "ops/attention.h"
+
+namespace ghost {
+
+struct AttentionForward {
+  Tensor qkv;        // [B, T, (H + 2 Hkv) D]
+  Tensor o;          // [B, T, H D]
+  Tensor lse;        // [B, H, T]
+  Tensor workspace;  // attention_workspace() elements
+  AttentionShape shape;
+};
+
+struct AttentionBackward {
+  Tensor qkv;        // [B, T, (H + 2 Hkv) D]
+  Tensor o;          // [B, T, H D]
+  Tensor lse;        // [B, H, T]
+  Tensor dout;       // [P, B, T, H D]
+  Tensor dqkv;       // [P, B, T, (H + 2 Hkv) D]
+  Tensor delta;      // [P, B, H, T]: rowsum(do * o)
+  Tensor workspace;  // attention_workspace() elements
+  AttentionShape shape;
+};
+
+struct CachedAttention {
+  Tensor qkv;          // [B, T, (H + 2 Hkv) D]
+  Tensor keys;         // [B, T_max, Hkv D], the new tokens are written to it
+  Tensor values;       // [B, T_max, Hkv D]
+  Tensor o;            // [B, T, H D]
+  Tensor workspace;    // [B, H, T_max] scores
+  std::int64_t start;  // tokens in the cache before these T
+  AttentionShape shape;
+};
+
+namespace cpu {
+/// Elements of scratch that all threads need together.
+std::int64_t attention_workspace();
+void attention(const AttentionForward& args);
+void attention(const AttentionBackward& args);
+void attention(const CachedAttention& args);
+}  // namespace cpu
+
+}  // namespace ghost

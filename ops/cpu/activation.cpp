@@ -1,0 +1,112 @@
+#include <algorithm>
+#include <array>
+#include <numbers>
+
+#include "ops/activation_kernels.h"
+#include "ops/cpu/parallel.h"
+#include "ops/cpu/vector_math.h"
+
+namespace ghost::cpu {
+namespace {
+
+template <typename T>
+struct GeluErf {
+  // With Phi and phi of the standard normal distribution: f = x Phi(x), f' = Phi(x) + x phi(x).
+  static T normal_cdf(T x) {
+    return T(0.5) * (1 + vector_erf(x * static_cast<T>(std::numbers::sqrt2 / 2)));
+  }
+  static T value(T x) { return x * normal_cdf(x); }
+  static T derivative(T x) {
+    constexpr T kDensityAtZero = static_cast<T>(std::numbers::inv_sqrtpi * std::numbers::sqrt2 / 2);
+    return normal_cdf(x) + x * kDensityAtZero * vector_exp(T(-0.5) * x * x);
+  }
+};
+
+template <typename T>
+struct GeluTanh {
+  static constexpr T kSlope =
+      static_cast<T>(std::numbers::sqrt2 * std::numbers::inv_sqrtpi);  // sqrt(2 / pi)
+  static constexpr T kCubic = static_cast<T>(0.044715);
+
+  static T curve(T x) { return vector_tanh(kSlope * x * (1 + kCubic * x * x)); }
+  static T value(T x) { return T(0.5) * x * (1 + curve(x)); }
+  static T derivative(T x) {
+    const T t = curve(x);
+    return T(0.5) * (1 + t + x * (1 - t * t) * kSlope * (1 + 3 * kCubic * x * x));
+  }
+};
+
+template <typename T>
+struct Silu {
+  static T value(T x) { return x * vector_sigmoid(x); }
+  static T derivative(T x) {
+    const T s = vector_sigmoid(x);
+    return s * (1 + x * (1 - s));
+  }
+};
+
+template <typename Function, typename T>
+void forward(const ActivationForward& args) {
+  const std::int64_t n = args.x.numel();
+  const T* x = args.x.data<T>();
+  T* y = args.y.data<T>();
+#pragma omp parallel for simd schedule(simd : static) if (n > kParallelElements)
+  for (std::int64_t i = 0; i < n; ++i) {
+    y[i] = Function::value(x[i]);
+  }
+}
+
+// The derivative of a piece of x stays in L1 while all P cotangents pass over it.
+template <typename Function, typename T>
+void backward(const ActivationBackward& args) {
+  constexpr std::int64_t kPiece = 1024;
+  const std::int64_t n = args.x.numel();
+  const std::int64_t basis = args.dy.dim(0);
+#pragma omp parallel for schedule(static) if (basis * n > kParallelElements)
+  for (std::int64_t begin = 0; begin < n; begin += kPiece) {
+    const std::int64_t size = std::min(kPiece, n - begin);
+    const T* x = args.x.data<T>() + begin;
+    std::array<T, kPiece> derivative;
+#pragma omp simd
+    for (std::int64_t i = 0; i < size; ++i) {
+      derivative[static_cast<std::size_t>(i)] = Function::derivative(x[i]);
+    }
+    for (std::int64_t p = 0; p < basis; ++p) {
+      const T* dy = args.dy.data<T>() + p * n + begin;
+      T* dx = args.dx.data<T>() + p * n + begin;
+#pragma omp simd
+      for (std::int64_t i = 0; i < size; ++i) {
+        dx[i] = dy[i] * derivative[static_cast<std::size_t>(i)];
+      }
+    }
+  }
+}
+
+// Calls `visit.operator()<Function, T>()`.
+template <typename Visit>
+void visit_function(ActivationKind kind, DType dtype, Visit&& visit) {
+  visit_real(dtype, [&]<typename T>() {
+    switch (kind) {
+      case ActivationKind::kGeluErf:
+        return visit.template operator()<GeluErf<T>, T>();
+      case ActivationKind::kGeluTanh:
+        return visit.template operator()<GeluTanh<T>, T>();
+      case ActivationKind::kSilu:
+        return visit.template operator()<Silu<T>, T>();
+    }
+  });
+}
+
+}  // namespace
+
+void activation(const ActivationForward& args) {
+  visit_function(args.kind, args.x.dtype(),
+                 [&]<typename Function, typename T>() { forward<Function, T>(args); });
+}
+
+void activation(const ActivationBackward& args) {
+  visit_function(args.kind, args.x.dtype(),
+                 [&]<typename Function, typename T>() { backward<Function, T>(args); });
+}
+
+}  // namespace ghost::cpu

@@ -1,0 +1,150 @@
+#include <cmath>
+#include <omp.h>
+#include <vector>
+
+#include "ops/layer_norm_kernels.h"
+
+namespace ghost::cpu {
+namespace {
+
+// One row: two passes over x for the statistics (the second mostly from cache), one for y.
+template <typename T>
+void normalize_row(const T* x, T mean, T rstd, const T* gain, const T* bias, T* y,
+                   std::int64_t cols) {
+  if (bias != nullptr) {
+#pragma omp simd
+    for (std::int64_t c = 0; c < cols; ++c) {
+      y[c] = (x[c] - mean) * rstd * gain[c] + bias[c];
+    }
+  } else {
+#pragma omp simd
+    for (std::int64_t c = 0; c < cols; ++c) {
+      y[c] = (x[c] - mean) * rstd * gain[c];
+    }
+  }
+}
+
+template <typename T>
+void forward(const LayerNormForward& args) {
+  const std::int64_t cols = args.x.dim(-1);
+  const std::int64_t rows = args.x.numel() / cols;
+  const T* gain = args.gain.data<T>();
+  const T* bias = args.bias.defined() ? args.bias.data<T>() : nullptr;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T* x = args.x.data<T>() + row * cols;
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t c = 0; c < cols; ++c) {
+      sum += x[c];
+    }
+    const T mean = sum / static_cast<T>(cols);
+    T sum_sq = 0;
+#pragma omp simd reduction(+ : sum_sq)
+    for (std::int64_t c = 0; c < cols; ++c) {
+      sum_sq += (x[c] - mean) * (x[c] - mean);
+    }
+    const T rstd = 1 / std::sqrt(sum_sq / static_cast<T>(cols) + static_cast<T>(args.eps));
+    args.mean.data<T>()[row] = mean;
+    args.rstd.data<T>()[row] = rstd;
+    normalize_row(x, mean, rstd, gain, bias, args.y.data<T>() + row * cols, cols);
+  }
+}
+
+template <typename T>
+void apply(const LayerNormApply& args) {
+  const std::int64_t cols = args.x.dim(-1);
+  const std::int64_t rows = args.x.numel() / cols;
+  const T* bias = args.bias.defined() ? args.bias.data<T>() : nullptr;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t row = 0; row < rows; ++row) {
+    normalize_row(args.x.data<T>() + row * cols, args.mean.data<T>()[row], args.rstd.data<T>()[row],
+                  args.gain.data<T>(), bias, args.y.data<T>() + row * cols, cols);
+  }
+}
+
+template <typename T>
+void dx_row(const T* x, const T* dy, const T* gain, T mean, T rstd, T* dx, std::int64_t cols) {
+  T sum_g = 0;
+  T sum_gn = 0;
+#pragma omp simd reduction(+ : sum_g, sum_gn)
+  for (std::int64_t c = 0; c < cols; ++c) {
+    const T g = dy[c] * gain[c];
+    sum_g += g;
+    sum_gn += g * (x[c] - mean);
+  }
+  const T mean_g = sum_g / static_cast<T>(cols);
+  const T mean_gn = sum_gn * rstd / static_cast<T>(cols);
+#pragma omp simd
+  for (std::int64_t c = 0; c < cols; ++c) {
+    dx[c] = rstd * (dy[c] * gain[c] - mean_g - (x[c] - mean) * rstd * mean_gn);
+  }
+}
+
+// Threads own contiguous runs of rows and partial sums of their own, added in thread order: the
+// result depends on the number of threads only.
+template <typename T>
+void backward(const LayerNormBackward& args) {
+  const std::int64_t cols = args.x.dim(-1);
+  const std::int64_t rows = args.x.numel() / cols;
+  const std::int64_t basis = args.dy.dim(0);
+  const bool has_weights = args.dgain.defined() || args.dbias.defined();
+  const int num_threads = omp_get_max_threads();
+  std::vector<T> partial(has_weights ? static_cast<std::size_t>(num_threads * 2 * cols) : 0);
+#pragma omp parallel num_threads(num_threads)
+  {
+    T* dgain = has_weights ? partial.data() + omp_get_thread_num() * 2 * cols : nullptr;
+    T* dbias = has_weights ? dgain + cols : nullptr;
+#pragma omp for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const T* x = args.x.data<T>() + row * cols;
+      const T mean = args.mean.data<T>()[row];
+      const T rstd = args.rstd.data<T>()[row];
+      for (std::int64_t p = 0; p < basis; ++p) {
+        const T* dy = args.dy.data<T>() + (p * rows + row) * cols;
+        if (has_weights) {
+#pragma omp simd
+          for (std::int64_t c = 0; c < cols; ++c) {
+            dgain[c] += dy[c] * (x[c] - mean) * rstd;
+            dbias[c] += dy[c];
+          }
+        }
+        if (args.dx.defined()) {
+          dx_row(x, dy, args.gain.data<T>(), mean, rstd,
+                 args.dx.data<T>() + (p * rows + row) * cols, cols);
+        }
+      }
+    }
+  }
+  const auto reduce = [&](const Tensor& to, bool accumulate, std::int64_t offset) {
+    if (!to.defined()) {
+      return;
+    }
+    T* out = to.data<T>();
+    for (std::int64_t c = 0; c < cols; ++c) {
+      T sum = accumulate ? out[c] : T{0};
+      for (int thread = 0; thread < num_threads; ++thread) {
+        sum += partial[static_cast<std::size_t>(thread * 2 * cols + offset + c)];
+      }
+      out[c] = sum;
+    }
+  };
+  reduce(args.dgain, args.accumulate_dgain, 0);
+  reduce(args.dbias, args.accumulate_dbias, cols);
+}
+
+}  // namespace
+
+void layer_norm(const LayerNormForward& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+}
+
+void layer_norm(const LayerNormApply& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
+}
+
+void layer_norm(const LayerNormBackward& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
+}
+
+}  // namespace ghost::cpu

@@ -1,0 +1,60 @@
+#include "ops/cpu/column_sums.h"
+#include "ops/cpu/gemm.h"
+#include "ops/linear_kernels.h"
+
+namespace ghost::cpu {
+namespace {
+
+template <typename T>
+void add_bias(const T* bias, T* y, std::int64_t rows, std::int64_t cols) {
+#pragma omp parallel for schedule(static) if (rows * cols > (1 << 14))
+  for (std::int64_t row = 0; row < rows; ++row) {
+    T* out = y + row * cols;
+#pragma omp simd
+    for (std::int64_t c = 0; c < cols; ++c) {
+      out[c] += bias[c];
+    }
+  }
+}
+
+}  // namespace
+
+void linear(const LinearForward& args) {
+  const std::int64_t m = args.weight.dim(0);
+  const std::int64_t n = args.weight.dim(1);
+  const std::int64_t rows = args.x.numel() / n;
+  visit_real(args.x.dtype(), [&]<typename T>() {
+    gemm({.m = rows, .n = m, .k = n}, T{1}, {args.x.data<T>(), n},
+         {args.weight.data<T>(), n, Transpose::kYes}, T{0}, {args.y.data<T>(), m});
+    if (args.bias.defined()) {
+      add_bias(args.bias.data<T>(), args.y.data<T>(), rows, m);
+    }
+  });
+}
+
+void linear(const LinearInputBackward& args) {
+  const std::int64_t m = args.weight.dim(0);
+  const std::int64_t n = args.weight.dim(1);
+  visit_real(args.dy.dtype(), [&]<typename T>() {
+    gemm({.m = args.dy.numel() / m, .n = n, .k = m}, T{1}, {args.dy.data<T>(), m},
+         {args.weight.data<T>(), n}, T{0}, {args.dx.data<T>(), n});
+  });
+}
+
+void linear(const LinearWeightBackward& args) {
+  const std::int64_t m = args.dweight.dim(0);
+  const std::int64_t n = args.dweight.dim(1);
+  visit_real(args.dy.dtype(), [&]<typename T>() {
+    gemm({.m = m, .n = n, .k = args.x.numel() / n}, T{1}, {args.dy.data<T>(), m, Transpose::kYes},
+         {args.x.data<T>(), n}, args.accumulate ? T{1} : T{0}, {args.dweight.data<T>(), n});
+  });
+}
+
+void linear(const LinearBiasBackward& args) {
+  const std::int64_t m = args.dbias.numel();
+  visit_real(args.dy.dtype(), [&]<typename T>() {
+    column_sums(args.dy.data<T>(), args.dy.numel() / m, m, args.accumulate, args.dbias.data<T>());
+  });
+}
+
+}  // namespace ghost::cpu

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+/// Throws ghost::Error on a token that the table does not have: only the kernel may read tokens.
+struct EmbeddingForward {
+  Tensor tokens;  // [n] i32
+  Tensor table;   // [V, C]
+  Tensor y;       // [n, C]
+};
+
+struct EmbeddingBackward {
+  Tensor tokens;  // [n] i32
+  Tensor dy;      // [n, C]
+  Tensor dtable;  // [V, C]
+  bool accumulate_dtable;
+};
+
+struct PositionEmbeddingForward {
+  Tensor x;      // [B, T, C]
+  Tensor table;  // [max_T, C]
+  Tensor y;      // [B, T, C]
+  std::int64_t start;
+};
+
+struct PositionEmbeddingBackward {
+  Tensor dy;      // [B, T, C]
+  Tensor dtable;  // [max_T, C]
+  std::int64_t seq_len;
+  std::int64_t start;
+  bool accumulate_dtable;
+};
+
+namespace cpu {
+void embedding(const EmbeddingForward& args);
+void embedding(const EmbeddingBackward& args);
+void embedding(const PositionEmbeddingForward& args);
+void embedding(const PositionEmbeddingBackward& args);
+}  // namespace cpu
+
+}  // namespace ghost

@@ -1,0 +1,46 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+struct LayerNormForward {
+  Tensor x;     // [rows, C]
+  Tensor gain;  // [C]
+  Tensor bias;  // [C] or undefined
+  Tensor y;     // [rows, C]
+  Tensor mean;  // [rows]
+  Tensor rstd;  // [rows]
+  double eps;
+};
+
+/// y from x and known statistics.
+struct LayerNormApply {
+  Tensor x;
+  Tensor gain;
+  Tensor bias;
+  Tensor mean;
+  Tensor rstd;
+  Tensor y;
+};
+
+struct LayerNormBackward {
+  Tensor x;      // [rows, C]
+  Tensor gain;   // [C]
+  Tensor mean;   // [rows]
+  Tensor rstd;   // [rows]
+  Tensor dy;     // [P, rows, C]
+  Tensor dx;     // [P, rows, C]; undefined when nobody wants it
+  Tensor dgain;  // [C] or undefined; P = 1
+  Tensor dbias;  // [C] or undefined; P = 1
+  bool accumulate_dgain;
+  bool accumulate_dbias;
+};
+
+namespace cpu {
+void layer_norm(const LayerNormForward& args);
+void layer_norm(const LayerNormApply& args);
+void layer_norm(const LayerNormBackward& args);
+}  // namespace cpu
+
+}  // namespace ghost

@@ -1,0 +1,75 @@
+#include "ops/linear.h"
+
+#include "engine/autograd/pullback.h"
+#include "ops/linear_kernels.h"
+
+namespace ghost {
+namespace {
+
+// The only lines of this op that know there is more than one backend.
+template <typename Args>
+void launch(const Context& ctx, const Args& args) {
+  dispatch(ctx, [&] { cpu::linear(args); });
+}
+
+class Linear final : public Op {
+ public:
+  std::string_view name() const override { return "linear"; }
+  ResidualSpecs residuals() const override {
+    return {{"x", Role::kLinearInput}, {"weight", Role::kParameter}};
+  }
+
+  Tensors forward(Context& ctx, Node& node) const override {
+    const Tensor& x = node.input(0);
+    const Tensor& weight = node.input(1);
+    Tensor y = ctx.empty(x.shape().with_last(weight.dim(0)), x.dtype());
+    ctx.count_gemm({.m = x.numel() / x.dim(-1), .n = weight.dim(0), .k = weight.dim(1)});
+    launch(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
+    if (node.is_recorded_input(1)) {
+      node.keep("x", x);
+    }
+    node.keep("weight", weight);
+    return {y};
+  }
+
+  // dx = dy weight,   dweight = dy^T x,   dbias = sum over rows of dy
+  void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
+    const Tensor dy = pullback.dy();
+    const Tensor weight = node.residual("weight");
+    const std::int64_t rows = dy.numel() / dy.dim(-1);
+    if (pullback.wanted(1)) {
+      const GradientTarget target = pullback.target(1);
+      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
+      launch(ctx, LinearWeightBackward{.dy = dy,
+                                       .x = node.residual("x"),
+                                       .dweight = target.grad,
+                                       .accumulate = target.accumulate});
+    }
+    if (pullback.wanted(2)) {
+      const GradientTarget target = pullback.target(2);
+      launch(ctx,
+             LinearBiasBackward{.dy = dy, .dbias = target.grad, .accumulate = target.accumulate});
+    }
+    if (pullback.wanted(0)) {
+      Tensor dx = ctx.empty(dy.shape().with_last(weight.dim(1)), dy.dtype());
+      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
+      launch(ctx, LinearInputBackward{.dy = dy, .weight = weight, .dx = dx});
+      pullback.give(0, dx);
+    }
+  }
+};
+
+}  // namespace
+
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  GHOST_CHECK(weight.shape().rank() == 2 && x.dim(-1) == weight.dim(1),
+              "shape mismatch in linear: x {} against weight {}; expected the last dimension of x "
+              "to equal {}",
+              x.shape(), weight.shape(), weight.dim(-1));
+  GHOST_CHECK(!bias.defined() || bias.shape() == Shape{weight.dim(0)},
+              "shape mismatch in linear: weight {} against bias {}; expected bias to be [{}]",
+              weight.shape(), bias.shape(), weight.dim(0));
+  return ctx.apply<Linear>({x, weight, bias});
+}
+
+}  // namespace ghost

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+struct LinearForward {
+  Tensor x;       // [rows, N]
+  Tensor weight;  // [M, N]
+  Tensor bias;    // [M] or undefined
+  Tensor y;       // [rows, M]
+};
+
+struct LinearInputBackward {
+  Tensor dy;      // [P * rows, M]
+  Tensor weight;  // [M, N]
+  Tensor dx;      // [P * rows, N]
+};
+
+struct LinearWeightBackward {
+  Tensor dy;       // [rows, M]
+  Tensor x;        // [rows, N]
+  Tensor dweight;  // [M, N]
+  bool accumulate;
+};
+
+struct LinearBiasBackward {
+  Tensor dy;     // [rows, M]
+  Tensor dbias;  // [M]
+  bool accumulate;
+};
+
+namespace cpu {
+void linear(const LinearForward& args);
+void linear(const LinearInputBackward& args);
+void linear(const LinearWeightBackward& args);
+void linear(const LinearBiasBackward& args);
+}  // namespace cpu
+
+}  // namespace ghost

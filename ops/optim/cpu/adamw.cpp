@@ -1,0 +1,43 @@
+#include <cmath>
+
+#include "ops/optim/optim_kernels.h"
+
+namespace ghost::cpu {
+namespace {
+
+constexpr std::int64_t kParallelElements = 1 << 14;
+
+// One pass: reads p, g, m, v and writes p, m, v, 7 words of traffic an element. Elements do not
+// meet, so the result does not depend on the number of threads.
+template <typename T>
+void update(const AdamWUpdate& args) {
+  T* __restrict__ p = args.values.data<T>();
+  const T* __restrict__ g = args.grads.data<T>();
+  T* __restrict__ m = args.exp_avg.data<T>();
+  T* __restrict__ v = args.exp_avg_sq.data<T>();
+  const auto grad_scale = static_cast<T>(args.grad_scale);
+  const auto beta1 = static_cast<T>(args.beta1);
+  const auto beta2 = static_cast<T>(args.beta2);
+  const auto rest1 = static_cast<T>(1 - args.beta1);
+  const auto rest2 = static_cast<T>(1 - args.beta2);
+  const auto eps = static_cast<T>(args.eps);
+  const auto keep_fraction = static_cast<T>(args.keep_fraction);
+  const auto step_size = static_cast<T>(args.step_size);
+  const auto root_scale = static_cast<T>(args.root_scale);
+  const std::int64_t n = args.values.numel();
+#pragma omp parallel for simd schedule(static) if (n > kParallelElements)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T grad = g[i] * grad_scale;
+    m[i] = beta1 * m[i] + rest1 * grad;
+    v[i] = beta2 * v[i] + rest2 * grad * grad;
+    p[i] = keep_fraction * p[i] - step_size * m[i] / (std::sqrt(v[i]) * root_scale + eps);
+  }
+}
+
+}  // namespace
+
+void adamw(const AdamWUpdate& args) {
+  visit_real(args.values.dtype(), [&]<typename T>() { update<T>(args); });
+}
+
+}  // namespace ghost::cpu

@@ -1,0 +1,41 @@
+#include <algorithm>
+#include <vector>
+
+#include "ops/optim/optim_kernels.h"
+
+namespace ghost::cpu {
+namespace {
+
+// Blocks of a fixed size, summed one by one and then in their order: threads only choose who adds a
+// block, never what is added to what.
+constexpr std::int64_t kBlock = 4096;
+
+template <typename T>
+double sum(const T* x, std::int64_t n) {
+  const std::int64_t num_blocks = (n + kBlock - 1) / kBlock;
+  std::vector<double> partial(static_cast<std::size_t>(num_blocks));
+#pragma omp parallel for schedule(static) if (num_blocks > 4)
+  for (std::int64_t block = 0; block < num_blocks; ++block) {
+    const std::int64_t end = std::min(n, (block + 1) * kBlock);
+    double sum_sq = 0;
+#pragma omp simd reduction(+ : sum_sq)
+    for (std::int64_t i = block * kBlock; i < end; ++i) {
+      const auto value = static_cast<double>(x[i]);
+      sum_sq += value * value;
+    }
+    partial[static_cast<std::size_t>(block)] = sum_sq;
+  }
+  double total = 0;
+  for (const double part : partial) {
+    total += part;
+  }
+  return total;
+}
+
+}  // namespace
+
+double sum_of_squares(const Tensor& x) {
+  return visit_real(x.dtype(), [&]<typename T>() { return sum(x.data<T>(), x.numel()); });
+}
+
+}  // namespace ghost::cpu

@@ -1,0 +1,83 @@
+#include "ops/rms_norm.h"
+
+#include "engine/autograd/pullback.h"
+#include "ops/rms_norm_kernels.h"
+
+namespace ghost {
+namespace {
+
+// The only lines of this op that know there is more than one backend.
+template <typename Args>
+void launch(const Context& ctx, const Args& args) {
+  dispatch(ctx, [&] { cpu::rms_norm(args); });
+}
+
+class RmsNorm final : public Op {
+ public:
+  explicit RmsNorm(double eps) : eps_(eps) {}
+
+  std::string_view name() const override { return "rms_norm"; }
+  ResidualSpecs residuals() const override {
+    return {{"x", Role::kNormInput}, {"gain", Role::kParameter}, {"rstd", Role::kStatistic}};
+  }
+
+  Tensors forward(Context& ctx, Node& node) const override {
+    const Tensor& x = node.input(0);
+    Tensor y = ctx.empty_like(x);
+    Tensor rstd = ctx.empty(x.shape().without_last(), x.dtype());
+    launch(ctx, RmsNormForward{.x = x, .gain = node.input(1), .y = y, .rstd = rstd, .eps = eps_});
+    node.keep("x", x);
+    node.keep("gain", node.input(1));
+    node.keep("rstd", rstd);
+    return {y};
+  }
+
+  // dy is [P, ..., C]. With n = x * rstd and g = dy * gain:
+  //   dx = rstd * (g - n * mean(g * n)),   dgain = sum dy * n
+  void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
+    const Tensor dy = pullback.dy();
+    RmsNormBackward args{.x = node.residual("x"),
+                         .gain = node.residual("gain"),
+                         .rstd = node.residual("rstd"),
+                         .dy = dy};
+    if (pullback.wanted(0)) {
+      args.dx = ctx.empty_like(dy);
+    }
+    if (pullback.wanted(1)) {
+      const GradientTarget target = pullback.target(1);
+      args.dgain = target.grad;
+      args.accumulate_dgain = target.accumulate;
+    }
+    launch(ctx, args);
+    pullback.give(0, args.dx);
+  }
+
+  bool is_cheap() const override { return true; }
+
+  Tensor recompute(Context& ctx, const Node& node) const override {
+    const Tensor x = node.residual("x");
+    Tensor y = ctx.empty_like(x);
+    launch(ctx, RmsNormApply{
+                    .x = x, .gain = node.residual("gain"), .rstd = node.residual("rstd"), .y = y});
+    return y;
+  }
+
+ private:
+  double eps_;
+};
+
+}  // namespace
+
+Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& gain, double eps) {
+  GHOST_CHECK(eps > 0, "rms_norm: eps is {}; expected a positive number", eps);
+  const Shape expected{x.dim(-1)};
+  GHOST_CHECK(gain.shape() == expected,
+              "shape mismatch in rms_norm: x {} against gain {}; expected gain to be {}", x.shape(),
+              gain.shape(), expected);
+  GHOST_CHECK(gain.dtype() == x.dtype(),
+              "dtype mismatch in rms_norm: x {} against gain {}; expected one dtype",
+              dtype_name(x.dtype()), dtype_name(gain.dtype()));
+  return ctx.apply<RmsNorm>({x, gain}, eps);
+}
+
+}  // namespace ghost

@@ -1,0 +1,39 @@
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+namespace ghost {
+
+struct RmsNormForward {
+  Tensor x;     // [rows, C]
+  Tensor gain;  // [C]
+  Tensor y;     // [rows, C]
+  Tensor rstd;  // [rows]
+  double eps;
+};
+
+/// y from x and known statistics.
+struct RmsNormApply {
+  Tensor x;
+  Tensor gain;
+  Tensor rstd;
+  Tensor y;
+};
+
+struct RmsNormBackward {
+  Tensor x;      // [rows, C]
+  Tensor gain;   // [C]
+  Tensor rstd;   // [rows]
+  Tensor dy;     // [P, rows, C]
+  Tensor dx;     // [P, rows, C]; undefined when nobody wants it
+  Tensor dgain;  // [C] or undefined; P = 1
+  bool accumulate_dgain;
+};
+
+namespace cpu {
+void rms_norm(const RmsNormForward& args);
+void rms_norm(const RmsNormApply& args);
+void rms_norm(const RmsNormBackward& args);
+}  // namespace cpu
+
+}  // namespace ghost

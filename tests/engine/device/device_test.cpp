@@ -1,0 +1,45 @@
+#include "engine/device/device.h"
+
+#include "engine/core/error.h"
+#include "engine/memory/allocator.h"
+#include "tests/support/catch.h"
+
+namespace ghost {
+namespace {
+
+TEST_CASE("devices have names", "[device]") {
+  CHECK(Device{}.name() == "cpu");
+  CHECK(Device{.type = DeviceType::kCuda, .index = 3}.name() == "cuda:3");
+  CHECK(Device{.type = DeviceType::kDry}.name() == "dry");
+  CHECK(Device{} == Device{.type = DeviceType::kCpu});
+  CHECK_FALSE(Device{.type = DeviceType::kCuda, .index = 1} ==
+              Device{.type = DeviceType::kCuda, .index = 2});
+}
+
+TEST_CASE("parse_device reads cpu", "[device]") { CHECK(parse_device("cpu") == Device{}); }
+
+TEST_CASE("parse_device reads cuda where there is a backend", "[device]") {
+  if (kHasCuda) {
+    CHECK(parse_device("cuda:0").name() == "cuda:0");
+    return;
+  }
+  CHECK_THROWS_WITH(parse_device("cuda"),
+                    "device is \"cuda\"; this build has no CUDA backend, expected cpu");
+  CHECK_THROWS_WITH(parse_device("cuda:0"),
+                    "device is \"cuda:0\"; this build has no CUDA backend, expected cpu");
+  CHECK_THROWS_WITH(make_allocator({.type = DeviceType::kCuda}),
+                    "there is no allocator for cuda:0 in this build");
+}
+
+TEST_CASE("parse_device refuses what is no device", "[device]") {
+  for (const char* text : {"", "gpu", "CPU", "cpu:0", "dry", "cuda:", "cuda:x", "cuda:-1",
+                           "cuda:1x", "cuda:1 ", "cuda:99999999999"}) {
+    INFO(text);
+    CHECK_THROWS_AS(parse_device(text), ConfigError);
+    CHECK_THROWS_WITH(parse_device(text),
+                      "device is \"" + std::string(text) + "\"; expected cpu, cuda or cuda:N");
+  }
+}
+
+}  // namespace
+}  // namespace ghost

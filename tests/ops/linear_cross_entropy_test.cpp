@@ -1,0 +1,76 @@
+#include "ops/linear_cross_entropy.h"
+
+#include <cmath>
+
+#include "tests/support/catch.h"
+#include "tests/support/op_check.h"
+
+namespace ghost {
+namespace {
+
+using test::InputKind;
+using test::normal;
+using test::tokens_of;
+
+TEST_CASE("linear_cross_entropy satisfies the op contract", "[ops]") {
+  test::check_op({.inputs = {{normal({2, 3, 5}, 1)},
+                             {normal({7, 5}, 2), InputKind::kWeight},
+                             {tokens_of({2, 3}, {6, 0, -1, 3, 3, 1}), InputKind::kConstant}},
+                  .run = [](Context& ctx, const Tensors& in) {
+                    return linear_cross_entropy(ctx, in[0], in[1], in[2]);
+                  }});
+}
+
+TEST_CASE("linear_cross_entropy of equal logits is log V", "[ops]") {
+  Context ctx(Device{});
+  const Tensor x = test::tensor_of({2, 1}, {0, 0});
+  const Tensor loss = linear_cross_entropy(ctx, x, normal({50, 1}, 1), tokens_of({2}, {4, 49}));
+  CHECK(test::values_of(loss)[0] == Approx(std::log(50.0)).epsilon(1e-14));
+}
+
+TEST_CASE("linear_cross_entropy never holds all logits", "[ops]") {
+  // 2048 rows x 65536 logits would be 1 GiB in f64.
+  Context ctx(Device{.type = DeviceType::kDry});
+  Tape tape;
+  const Tensor x = tape.watch(ctx.empty({2048, 8}, DType::kF64));
+  const Tensor weight = tape.watch(ctx.empty({65536, 8}, DType::kF64));
+  const Context::Recording recording(ctx, &tape);
+  const Tensor loss =
+      linear_cross_entropy(ctx, x, weight, ctx.empty({2048}, DType::kI32, MemoryTag::kBatch));
+  CHECK(ctx.meter().total_peak() < 80 << 20);
+}
+
+TEST_CASE("linear_cross_entropy is the same in chunks", "[ops]") {
+  // 64 MiB hold 512 rows of 16384 f64 logits: 700 rows need two chunks.
+  Context ctx(Device{});
+  const Tensor x = normal({700, 2}, 1);
+  const Tensor weight = normal({16384, 2}, 2);
+  const Tensor targets = test::integers({700}, 16384, 3);
+  const double whole = test::values_of(linear_cross_entropy(ctx, x, weight, targets))[0];
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < 700; begin += 100) {
+    sum += test::values_of(linear_cross_entropy(ctx, x.slice(begin, begin + 100), weight,
+                                                targets.slice(begin, begin + 100)))[0];
+  }
+  CHECK(whole == Approx(sum / 7).epsilon(1e-12));
+}
+
+TEST_CASE("linear_cross_entropy refuses bad targets and shapes", "[ops]") {
+  Context ctx(Device{});
+  const Tensor x = normal({2, 3}, 1);
+  const Tensor weight = normal({4, 3}, 1);
+  CHECK_THROWS_WITH(
+      linear_cross_entropy(ctx, x, weight, tokens_of({2}, {1, 4})),
+      "linear_cross_entropy: target 4 at position 1; expected less than vocab_size 4");
+  CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, weight, tokens_of({2}, {-1, -1})),
+                    "linear_cross_entropy: all 2 targets are ignore_index -1");
+  CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, normal({4, 2}, 1), tokens_of({2}, {1, 1})),
+                    "shape mismatch in linear_cross_entropy: x [2,3] against weight [4,2]; "
+                    "expected the last dimension of x to equal 2");
+  CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, weight, tokens_of({3}, {1, 1, 1})),
+                    "shape mismatch in linear_cross_entropy: x [2,3] against targets [3]; "
+                    "expected one i32 target a row");
+}
+
+}  // namespace
+}  // namespace ghost

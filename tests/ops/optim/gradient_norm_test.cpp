@@ -1,0 +1,89 @@
+#include "ops/optim/gradient_norm.h"
+
+#include <cmath>
+#include <limits>
+#include <omp.h>
+
+#include "tests/ops/optim/small_store.h"
+#include "tests/support/catch.h"
+#include "tests/support/op_check.h"
+
+namespace ghost {
+namespace {
+
+using test::SmallStore;
+
+TEST_CASE("gradient_norm is the norm over all groups", "[optim]") {
+  Context ctx(Device{});
+  for (const DType dtype : {DType::kF32, DType::kF64}) {
+    for (const std::int64_t size : {1, 33, 4096, 4097, 50001}) {
+      SmallStore small(ctx, dtype, size);
+      small.draw_gradients(3);
+      double sum_sq = 0;
+      for (const auto& parameter : small.store.all()) {
+        for (const double g : test::values_of(parameter->grad)) {
+          sum_sq += g * g;
+        }
+      }
+      CHECK(gradient_norm(ctx, small.store) == Approx(std::sqrt(sum_sq)).epsilon(1e-12));
+    }
+  }
+}
+
+TEST_CASE("gradient_norm is the same for any number of threads", "[optim]") {
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF32, 123457);
+  small.draw_gradients(4);
+  const int num_threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const double alone = gradient_norm(ctx, small.store);
+  for (const int threads : {2, 3, 5}) {
+    omp_set_num_threads(threads);
+    CHECK(gradient_norm(ctx, small.store) == alone);
+  }
+  omp_set_num_threads(num_threads);
+}
+
+TEST_CASE("gradient_norm is not finite when a gradient is not", "[optim]") {
+  Context ctx(Device{});
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    SmallStore small(ctx, DType::kF32, 100);
+    small.draw_gradients(5);
+    small.store.find("bias")->grad.data<float>()[2] = bad;
+    CHECK_FALSE(std::isfinite(gradient_norm(ctx, small.store)));
+  }
+}
+
+TEST_CASE("gradient_norm of large f32 gradients does not overflow", "[optim]") {
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& p = store.declare("p", {2}, Decay::kNo, {});
+  store.materialize(ctx.allocator(), DType::kF32);
+  p.grad.data<float>()[0] = 3e30F;
+  p.grad.data<float>()[1] = 4e30F;
+  CHECK(gradient_norm(ctx, store) == Approx(5e30));
+}
+
+TEST_CASE("gradient_norm is 0 on a dry device", "[optim]") {
+  Context ctx(Device{.type = DeviceType::kDry});
+  ParameterStore store;
+  store.declare("p", {2}, Decay::kNo, {});
+  store.materialize(ctx.allocator(), DType::kF32);
+  CHECK(gradient_norm(ctx, store) == 0);
+}
+
+TEST_CASE("clip_factor limits the norm", "[optim]") {
+  CHECK(clip_factor(0.5, 1.0) == 1.0);
+  CHECK(clip_factor(0, 1.0) == 1.0);
+  CHECK(clip_factor(4.0, 1.0) == 1.0 / (4.0 + 1e-6));
+  CHECK(clip_factor(1.0, 1.0) == 1.0 / (1.0 + 1e-6));  // as PyTorch: just below 1
+  CHECK(clip_factor(1e9, 0) == 1.0);
+}
+
+TEST_CASE("clip_factor refuses a norm that is not finite", "[optim]") {
+  CHECK_THROWS_WITH(clip_factor(std::numeric_limits<double>::infinity(), 1.0),
+                    "clip_factor: gradient norm is inf; expected a finite number");
+}
+
+}  // namespace
+}  // namespace ghost

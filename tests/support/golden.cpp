@@ -1,0 +1,100 @@
+#include "tests/support/golden.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+
+#include "tests/support/catch.h"
+#include "tests/support/npy.h"
+#include "tests/support/op_check.h"
+
+namespace ghost::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+nlohmann::json read_manifest(const fs::path& path) {
+  std::ifstream in(path);
+  return nlohmann::json::parse(in);
+}
+
+}  // namespace
+
+GoldenCase::GoldenCase(fs::path directory, nlohmann::json manifest)
+    : directory_(std::move(directory)),
+      manifest_(std::move(manifest)),
+      name_(manifest_.at("case").get<std::string>()) {}
+
+Tensor GoldenCase::array(const std::string& name) const {
+  INFO("array " << name << " of " << directory_.string());
+  REQUIRE(has(name));
+  const NpyArray npy =
+      read_npy(directory_ / manifest_.at("arrays").at(name).at("file").get<std::string>());
+  const Shape shape(npy.shape);
+  if (npy.dtype == "<i4") {
+    const auto values = npy.as<std::int32_t>();
+    return tokens_of(shape, {values.begin(), values.end()});
+  }
+  const auto values = npy.as<double>();
+  return tensor_of(shape, {values.begin(), values.end()});
+}
+
+std::vector<std::string> GoldenCase::names(const std::string& prefix) const {
+  std::vector<std::string> out;
+  for (const auto& [name, facts] : manifest_.at("arrays").items()) {
+    if (name.starts_with(prefix)) {
+      out.push_back(name.substr(prefix.size()));
+    }
+  }
+  return out;
+}
+
+std::vector<GoldenCase> golden_cases(const std::string& family) {
+  const char* elsewhere = std::getenv("GHOSTGRAD_GOLDEN_DIR");
+  const fs::path root =
+      (elsewhere != nullptr ? fs::path(elsewhere) : fs::path(GHOST_SOURCE_DIR) / "tests/golden") /
+      family;
+  std::vector<fs::path> manifests;
+  INFO("golden vectors in " << root.string());
+  REQUIRE(fs::is_directory(root));
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.path().filename() == "manifest.json") {
+      manifests.push_back(entry.path());
+    }
+  }
+  std::sort(manifests.begin(), manifests.end());
+  std::vector<GoldenCase> cases;
+  for (const fs::path& path : manifests) {
+    cases.emplace_back(path.parent_path(), read_manifest(path));
+  }
+  REQUIRE_FALSE(cases.empty());
+  return cases;
+}
+
+GoldenErrors::~GoldenErrors() {
+  for (const auto& [label, error] : largest_) {
+    std::cout << "golden " << family_ << "  " << label << "  largest error " << error << '\n';
+  }
+}
+
+void GoldenErrors::check(const std::string& label, const Tensor& got, const Tensor& expected,
+                         double tolerance) {
+  INFO(label);
+  REQUIRE(got.numel() == expected.numel());
+  const auto x = values_of(got);
+  const auto y = values_of(expected);
+  double difference = 0;
+  double scale = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    REQUIRE(std::isfinite(x[i]));
+    difference = std::max(difference, std::abs(x[i] - y[i]));
+    scale = std::max(scale, std::abs(y[i]));
+  }
+  const double error = difference / std::max(scale, 1e-6);
+  largest_[label] = std::max(largest_[label], error);
+  CHECK(error <= tolerance);
+}
+
+}  // namespace ghost::test

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "engine/autograd/context.h"
+
+namespace ghost::test {
+
+/// Normal(0, 1) values in f64 on the CPU, a function of shape and seed.
+Tensor normal(const Shape& shape, std::uint64_t seed);
+/// Integers in [0, bound) as i32.
+Tensor integers(const Shape& shape, std::int64_t bound, std::uint64_t seed);
+/// A tensor with the given values.
+Tensor tensor_of(const Shape& shape, const std::vector<double>& values);
+Tensor tokens_of(const Shape& shape, const std::vector<std::int32_t>& values);
+/// All elements of an f32 or f64 tensor.
+std::vector<double> values_of(const Tensor& x);
+
+/// Largest |a - b| / max(1, |b|_max).
+double relative_difference(const Tensor& a, const Tensor& b);
+
+enum class InputKind {
+  kActivation,  // has cotangents with a basis dimension
+  kWeight,      // has a gradient for P = 1 only
+  kConstant,    // indices and the like
+};
+
+struct OpInput {
+  Tensor value;  // f64, or i32 for constants
+  InputKind kind = InputKind::kActivation;
+};
+
+struct OpCase {
+  std::vector<OpInput> inputs;
+  std::function<Tensor(Context&, const Tensors&)> run;
+  double f32_tolerance = 1e-4;
+};
+
+/// The op contract: in f64 the pullback of a random cotangent agrees with central differences
+/// (step 1e-5) to a relative error of 1e-7 for every input; f32 agrees with f64; three cotangents
+/// at once give what three single ones give; every kept residual is declared and every declared
+/// one is kept. Fails the running test otherwise.
+void check_op(const OpCase& test_case);
+
+}  // namespace ghost::test
