@@ -56,12 +56,8 @@ TEST_CASE("a step line shows a loss that is not a number as it is", "[console]")
 }
 
 TEST_CASE("an eval line names the best loss and the number of batches", "[console]") {
-  CHECK(format_eval_line({.step = 250,
-                          .steps = 5000,
-                          .val_loss = 3.912,
-                          .train_loss = {},
-                          .batches = 40,
-                          .best = true}) ==
+  CHECK(format_eval_line(
+            {.step = 250, .steps = 5000, .val_loss = 3.912, .batches = 40, .best = true}) ==
         "step    250/5000 | val loss 3.9120 (best) | 40 batches");
   CHECK(format_eval_line({.step = 250,
                           .steps = 5000,
@@ -105,8 +101,7 @@ TEST_CASE("without a terminal the console prints plain lines every N steps", "[c
       line.steps = 25;
       console.step(line);
     }
-    console.eval(
-        {.step = 25, .steps = 25, .val_loss = 1.5, .train_loss = {}, .batches = 2, .best = true});
+    console.eval({.step = 25, .steps = 25, .val_loss = 1.5, .batches = 2, .best = true});
     console.warn("checkpoint skipped");
   }
   const std::string text = out.str();
@@ -159,8 +154,7 @@ TEST_CASE("redraws are rationed", "[console]") {
 TEST_CASE("colour marks the best loss, warnings and the bar, and only when asked", "[console]") {
   std::ostringstream out;
   Console console(out, terminal(51, true));
-  console.eval(
-      {.step = 1, .steps = 2, .val_loss = 1, .train_loss = {}, .batches = 2, .best = true});
+  console.eval({.step = 1, .steps = 2, .val_loss = 1, .batches = 2, .best = true});
   CHECK(out.str() == "step      1/2 | val loss 1.0000 \x1b[32m(best)\x1b[0m | 2 batches\n");
   out.str("");
   console.warn("slow");

@@ -15,7 +15,7 @@ struct StepLine {
   double lr = 0;
   double ms_per_step = 0;
   double tokens_per_s = 0;
-  std::optional<double> mfu;          // share of the peak named at start, 0 to 1
+  std::optional<double> mfu{};        // share of the peak named at start, 0 to 1
   std::int64_t activation_bytes = 0;  // peak of what backward keeps: residuals and sketches
   double eta_s = 0;
 };
@@ -25,7 +25,7 @@ struct EvalLine {
   std::int64_t step = 0;
   std::int64_t steps = 0;
   double val_loss = 0;
-  std::optional<double> train_loss;  // same number of batches of the training split
+  std::optional<double> train_loss{};  // same number of batches of the training split
   std::int64_t batches = 0;
   bool best = false;
 };
