@@ -87,7 +87,17 @@ Tensor Node::residual(std::string_view name) const {
 std::vector<Node::KeptFacts> Node::kept() const {
   std::vector<KeptFacts> out;
   for (const Residual& residual : residuals_) {
-    out.push_back({residual.name, residual.role, residual.keep, residual.shape});
+    KeptFacts facts{residual.name, residual.role, residual.keep, residual.shape};
+    if (residual.exact.defined()) {
+      facts.storage = residual.exact.storage()->serial();
+      facts.bytes = residual.exact.bytes();
+    } else if (residual.encoded != nullptr) {
+      const EncodedResidual& encoded = *residual.encoded;
+      facts.storage = encoded.values.storage()->serial();
+      facts.bytes =
+          encoded.values.bytes() + (encoded.scales.defined() ? encoded.scales.bytes() : 0);
+    }
+    out.push_back(facts);
   }
   return out;
 }

@@ -47,12 +47,14 @@ class Node {
   const Op& op() const { return *op_; }
   std::string_view module() const { return module_; }
 
-  /// For reports: every residual with the bytes that it holds itself (0 when shared or recomputed).
+  /// For plans and tests: what is kept, where. Several residuals may share one storage.
   struct KeptFacts {
     std::string_view name;
     Role role;
     Keep keep;
     Shape shape;
+    std::uint64_t storage = 0;  // serial number; 0 when nothing is stored (recomputed, absent)
+    std::int64_t bytes = 0;     // of the residual in the form in which it is kept
   };
   std::vector<KeptFacts> kept() const;
 

@@ -1,0 +1,134 @@
+#include "tools/inspect/memory_plan.h"
+
+#include "tests/support/catch.h"
+#include "tools/train/training_step.h"
+
+namespace ghost {
+namespace {
+
+Config small_config(Recompute recompute, std::int64_t layers) {
+  Config config;
+  config.model.gpt = {.layers = layers,
+                      .heads = 4,
+                      .channels = 64,
+                      .max_seq_len = 64,
+                      .vocab_size = 128,
+                      .bias = true};
+  config.train.batch_size = 4;
+  config.train.seq_len = 64;
+  config.residuals.recompute = recompute;
+  return config;
+}
+
+FillBatch some_tokens() {
+  return [](std::int64_t /*micro_step*/, std::span<std::int32_t> inputs,
+            std::span<std::int32_t> targets) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i] = static_cast<std::int32_t>(i * 7 % 128);
+      targets[i] = static_cast<std::int32_t>((i * 7 + 7) % 128);
+    }
+  };
+}
+
+// Bytes tagged residuals after a forward pass on real memory.
+std::int64_t residual_bytes_after_forward(const Config& config) {
+  const auto model = make_model(config.model, 0);
+  TrainingStep step(config, *model, Device{});
+  Context& ctx = step.context();
+  Tape tape(ResidualPlan(config.residuals));
+  const Shape shape{config.train.batch_size, config.train.seq_len};
+  const Tensor tokens = ctx.zeros(shape, DType::kI32, MemoryTag::kBatch);
+  const Context::Recording recording(ctx, &tape);
+  const Tensor loss = model->loss(ctx, tokens, tokens);
+  return ctx.meter().current(MemoryTag::kResiduals);
+}
+
+// Bytes a token and layer of a GPT block in units of the width, f32: twice the bf16 figures
+// 32 (keep everything), 20 (norm and GELU outputs made again) and 2 (block inputs only).
+struct Option {
+  Recompute recompute;
+  double bytes_per_channel;
+};
+const Option kOptions[] = {
+    {Recompute::kNone, 64}, {Recompute::kCheap, 40}, {Recompute::kBlock, 4}};
+
+TEST_CASE("a GPT block keeps the planned bytes a token", "[tools]") {
+  for (const Option& option : kOptions) {
+    INFO("recompute: " << enum_name(option.recompute));
+    const MemoryPlan plan = plan_memory(small_config(option.recompute, 2), 0);
+    CHECK(plan.block_bytes(/*with_statistics=*/false) == option.bytes_per_channel * 64);
+    // Mean and rstd of two norms, log-sum-exp of four heads, 4 bytes each.
+    CHECK(plan.block_bytes(/*with_statistics=*/true) -
+              plan.block_bytes(/*with_statistics=*/false) ==
+          (option.recompute == Recompute::kBlock ? 0 : 32));
+  }
+}
+
+TEST_CASE("the meter finds the same bytes a token and layer", "[tools]") {
+  for (const Option& option : kOptions) {
+    INFO("recompute: " << enum_name(option.recompute));
+    const std::int64_t more = residual_bytes_after_forward(small_config(option.recompute, 3)) -
+                              residual_bytes_after_forward(small_config(option.recompute, 2));
+    const double statistics = option.recompute == Recompute::kBlock ? 0 : 32;
+    CHECK(static_cast<double>(more) / (4 * 64) == option.bytes_per_channel * 64 + statistics);
+  }
+}
+
+TEST_CASE("a dry step plans exactly what a real step holds", "[tools]") {
+  for (const Option& option : kOptions) {
+    INFO("recompute: " << enum_name(option.recompute));
+    const Config config = small_config(option.recompute, 2);
+    const MemoryPlan plan = plan_memory(config, 0);
+    const auto model = make_model(config.model, 0);
+    TrainingStep step(config, *model, Device{});
+    step.run(0, some_tokens());
+    const MemoryMeter& meter = step.context().meter();
+    CHECK(plan.total_peak == meter.total_peak());
+    CHECK(plan.at_total_peak == meter.at_total_peak());
+    for (int tag = 0; tag < kNumMemoryTags; ++tag) {
+      INFO(tag_name(static_cast<MemoryTag>(tag)));
+      CHECK(plan.peak[static_cast<std::size_t>(tag)] == meter.peak(static_cast<MemoryTag>(tag)));
+    }
+  }
+}
+
+TEST_CASE("a step in steady state asks the system for no memory", "[tools]") {
+  for (const Option& option : kOptions) {
+    INFO("recompute: " << enum_name(option.recompute));
+    const Config config = small_config(option.recompute, 2);
+    const auto model = make_model(config.model, 0);
+    TrainingStep step(config, *model, Device{});
+    step.run(0, some_tokens());
+    const std::int64_t after_first = step.context().allocator()->num_system_allocations();
+    for (std::int64_t i = 1; i < 5; ++i) {
+      step.run(i, some_tokens());
+    }
+    CHECK(step.context().allocator()->num_system_allocations() == after_first);
+    CHECK(step.context().meter().current(MemoryTag::kResiduals) == 0);
+  }
+}
+
+TEST_CASE("recomputation changes no bit of an exact step", "[tools]") {
+  std::vector<float> expected;
+  for (const Option& option : kOptions) {
+    INFO("recompute: " << enum_name(option.recompute));
+    const Config config = small_config(option.recompute, 2);
+    const auto model = make_model(config.model, 0);
+    TrainingStep step(config, *model, Device{});
+    for (std::int64_t i = 0; i < 3; ++i) {
+      step.run(i, some_tokens());
+    }
+    std::vector<float> values;
+    for (const auto& parameter : model->parameters().all()) {
+      const auto span = parameter->value.span<float>();
+      values.insert(values.end(), span.begin(), span.end());
+    }
+    if (expected.empty()) {
+      expected = values;
+    }
+    CHECK(values == expected);
+  }
+}
+
+}  // namespace
+}  // namespace ghost

@@ -1,0 +1,160 @@
+#include "tools/bench/command.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <omp.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/device/device.h"
+#include "engine/io/process_memory.h"
+#include "tools/bench/gemm_rate.h"
+#include "tools/console/quantity.h"
+#include "tools/run/config_options.h"
+#include "tools/run/threads.h"
+#include "tools/train/training_step.h"
+
+namespace ghost {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct BenchOptions {
+  ConfigOptions config;
+  std::int64_t steps = 10;
+  std::int64_t warmup = 3;
+  bool as_json = false;
+};
+
+struct BenchResult {
+  double median_ms = 0;
+  double fastest_ms = 0;
+  double flops = 0;      // of one step, 6 N + 12 L C T
+  double gemm_rate = 0;  // FLOP/s of the step's dense products, each measured alone
+  std::int64_t steady_allocations = 0;
+};
+
+FillBatch random_tokens(const Config& config, std::int64_t vocab_size) {
+  return [&config, vocab_size](std::int64_t micro_step, std::span<std::int32_t> inputs,
+                               std::span<std::int32_t> targets) {
+    const RandomStream stream{.seed = static_cast<std::uint64_t>(config.train.seed),
+                              .micro_step = micro_step,
+                              .purpose = Purpose::kBatch};
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const auto words = stream.words(static_cast<std::uint32_t>(i));
+      const auto bound = static_cast<std::uint64_t>(vocab_size);
+      inputs[i] = static_cast<std::int32_t>(words[0] * bound >> 32);
+      targets[i] = static_cast<std::int32_t>(words[1] * bound >> 32);
+    }
+  };
+}
+
+BenchResult measure(const BenchOptions& options, const Config& config, TrainingStep& step) {
+  const FillBatch fill = random_tokens(config, step.model().vocab_size());
+  GemmCounts gemms;
+  std::int64_t allocations = 0;
+  std::vector<double> times;
+  for (std::int64_t i = 0; i < options.warmup + options.steps; ++i) {
+    if (i == options.warmup) {
+      allocations = step.context().allocator()->num_system_allocations();
+    }
+    if (i == 0) {
+      step.context().attach_gemm_counts(&gemms);
+    }
+    const auto begin = Clock::now();
+    step.run(i, fill);
+    const double ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    step.context().attach_gemm_counts(nullptr);
+    if (i >= options.warmup) {
+      times.push_back(ms);
+    }
+  }
+  std::sort(times.begin(), times.end());
+  return {.median_ms = times[times.size() / 2],
+          .fastest_ms = times.front(),
+          .flops = step.model().flops_per_token(config.train.seq_len) *
+                   static_cast<double>(config.tokens_per_step()),
+          .gemm_rate = measure_gemm_rate(gemms),
+          .steady_allocations = step.context().allocator()->num_system_allocations() - allocations};
+}
+
+void print_text(const Config& config, const BenchResult& result, const Allocator& memory) {
+  const double rate = result.flops / (result.median_ms * 1e-3);
+  fmt::print("ms a step         {} median, {} fastest\n", format_ms(result.median_ms),
+             format_ms(result.fastest_ms));
+  fmt::print("tokens a second   {}\n",
+             format_count(static_cast<std::int64_t>(static_cast<double>(config.tokens_per_step()) /
+                                                    (result.median_ms * 1e-3))));
+  fmt::print("FLOP/s            {} (6 N + 12 L C T)\n", format_short(rate));
+  fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
+             format_short(result.gemm_rate));
+  fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / result.gemm_rate);
+  fmt::print("system allocs     {} in the timed steps\n", result.steady_allocations);
+  for (int tag = 0; tag < kNumMemoryTags; ++tag) {
+    fmt::print("{:<17} {} at most\n", tag_name(static_cast<MemoryTag>(tag)),
+               format_bytes(memory.meter().peak(static_cast<MemoryTag>(tag))));
+  }
+  fmt::print("all tags          {} at most, {} reserved, process peak {}\n",
+             format_bytes(memory.meter().total_peak()), format_bytes(memory.reserved_bytes()),
+             format_bytes(process_peak_bytes()));
+}
+
+void print_json(const Config& config, const BenchResult& result, const Allocator& memory) {
+  const double rate = result.flops / (result.median_ms * 1e-3);
+  nlohmann::ordered_json facts = {
+      {"ms_per_step", result.median_ms},
+      {"fastest_ms", result.fastest_ms},
+      {"tokens_per_s", static_cast<double>(config.tokens_per_step()) / (result.median_ms * 1e-3)},
+      {"flops_per_s", rate},
+      {"gemm_flops_per_s", result.gemm_rate},
+      {"share_of_gemm", rate / result.gemm_rate},
+      {"steady_system_allocations", result.steady_allocations},
+      {"meter_peak_bytes", memory.meter().total_peak()},
+      {"reserved_bytes", memory.reserved_bytes()},
+      {"process_peak_bytes", process_peak_bytes()},
+      {"threads", omp_get_max_threads()},
+  };
+  fmt::print("{}\n", facts.dump());
+}
+
+void bench(const BenchOptions& options) {
+  const Config config = options.config.load();
+  use_threads(config.train.threads);
+  std::int64_t vocab_size = config.model.gpt.vocab_size;
+  if (vocab_size == 0) {
+    const auto tokenizer = open_tokenizer(config.data);
+    if (tokenizer == nullptr) {
+      fail<ConfigError>("model.vocab_size is 0 and the data has no tokenizer.json; expected one");
+    }
+    vocab_size = tokenizer->vocab_size();
+  }
+  const auto model = make_model(config.model, vocab_size);
+  TrainingStep step(config, *model, parse_device(config.device));
+  if (!options.as_json) {
+    fmt::print("{}: {} parameters, batch {} x {} x {} micro-steps, {} on {} threads, {}\n",
+               model->architecture(), format_count(model->parameters().num_elements()),
+               config.train.batch_size, config.train.seq_len, config.train.micro_steps,
+               enum_name(config.train.dtype), omp_get_max_threads(), config.device);
+  }
+  const BenchResult result = measure(options, config, step);
+  const Allocator& memory = *step.context().allocator();
+  options.as_json ? print_json(config, result, memory) : print_text(config, result, memory);
+}
+
+}  // namespace
+
+void register_bench(CLI::App& app) {
+  const auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand("bench", "speed of training steps on random tokens");
+  command->add_option("CONFIG", options->config.file, "config file")->required();
+  options->config.add_to(*command);
+  command->add_option("--steps", options->steps, "timed steps")->check(CLI::PositiveNumber);
+  command->add_option("--warmup", options->warmup, "steps before them")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", options->as_json, "one JSON object");
+  command->callback([options] { bench(*options); });
+}
+
+}  // namespace ghost

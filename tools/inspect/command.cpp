@@ -1,0 +1,137 @@
+#include "tools/inspect/command.h"
+
+#include <iostream>
+#include <memory>
+
+#include "tools/console/quantity.h"
+#include "tools/inspect/memory_plan.h"
+#include "tools/run/config_options.h"
+
+namespace ghost {
+namespace {
+
+/// transformer.h.3.attn.c_attn.weight -> transformer.h.*.attn.c_attn
+std::string module_pattern(const std::string& parameter) {
+  std::string out;
+  std::size_t begin = 0;
+  const std::size_t end = parameter.rfind('.');
+  while (begin < end) {
+    const std::size_t dot = std::min(parameter.find('.', begin), end);
+    const std::string part = parameter.substr(begin, dot - begin);
+    const bool is_index = part.find_first_not_of("0123456789") == std::string::npos;
+    out += (out.empty() ? "" : ".") + (is_index ? "*" : part);
+    begin = dot + 1;
+  }
+  return out;
+}
+
+void print_parameters(const LanguageModel& model) {
+  struct Module {
+    std::int64_t tensors = 0;
+    std::int64_t elements = 0;
+    std::int64_t decayed = 0;
+  };
+  std::vector<std::pair<std::string, Module>> modules;  // in order of declaration
+  for (const auto& parameter : model.parameters().all()) {
+    const std::string name = module_pattern(parameter->name);
+    auto found = std::find_if(modules.begin(), modules.end(),
+                              [&](const auto& module) { return module.first == name; });
+    if (found == modules.end()) {
+      modules.emplace_back(name, Module{});
+      found = modules.end() - 1;
+    }
+    const std::int64_t elements = parameter->shape.numel();
+    ++found->second.tensors;
+    found->second.elements += elements;
+    found->second.decayed += parameter->decay == Decay::kYes ? elements : 0;
+  }
+  fmt::print("{:<40} {:>8} {:>16} {:>16}\n", "module", "tensors", "parameters", "with decay");
+  for (const auto& [name, module] : modules) {
+    fmt::print("{:<40} {:>8} {:>16} {:>16}\n", name, module.tensors, format_count(module.elements),
+               format_count(module.decayed));
+  }
+  fmt::print("{:<40} {:>8} {:>16}\n\n", "total", model.parameters().all().size(),
+             format_count(model.parameters().num_elements()));
+}
+
+void print_flops(const Config& config, const LanguageModel& model, const MemoryPlan& plan) {
+  double gemm_flops = 0;
+  for (const auto& [shape, count] : plan.gemms) {
+    gemm_flops += static_cast<double>(shape.flops() * count);
+  }
+  fmt::print("FLOPs a token          {} (6 N + 12 L C T, N without embeddings only looked up)\n",
+             format_short(model.flops_per_token(config.train.seq_len)));
+  fmt::print("FLOPs a step           {} for {} tokens\n",
+             format_short(model.flops_per_token(config.train.seq_len) *
+                          static_cast<double>(config.tokens_per_step())),
+             format_count(config.tokens_per_step()));
+  fmt::print("of these dense GEMMs   {} as run, recomputation included\n\n",
+             format_short(gemm_flops));
+}
+
+void print_bytes(const MemoryPlan& plan) {
+  fmt::print("{:<16} {:>14} {:>22}\n", "bytes a step", "peak of tag", "when the sum peaks");
+  for (int tag = 0; tag < kNumMemoryTags; ++tag) {
+    const auto i = static_cast<std::size_t>(tag);
+    fmt::print("{:<16} {:>14} {:>22}\n", tag_name(static_cast<MemoryTag>(tag)),
+               format_bytes(plan.peak[i]), format_bytes(plan.at_total_peak[i]));
+  }
+  fmt::print("{:<16} {:>14} {:>22}\n\n", "sum", "", format_bytes(plan.total_peak));
+}
+
+/// The config's own residual plan beside the exact ones.
+void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t vocab_size) {
+  fmt::print("residuals of one block, bytes a token (and in units of model.channels)\n");
+  fmt::print("{:<24} {:>12} {:>12} {:>12} {:>14} {:>14}\n", "plan", "residuals", "/ channels",
+             "statistics", "peak residuals", "peak of all");
+  const auto print = [&](std::string_view name, const MemoryPlan& plan) {
+    const double bytes = plan.block_bytes(/*with_statistics=*/false);
+    fmt::print("{:<24} {:>12.1f} {:>12.2f} {:>12.1f} {:>14} {:>14}\n", name, bytes,
+               bytes / static_cast<double>(config.model.gpt.channels),
+               plan.block_bytes(/*with_statistics=*/true) - bytes,
+               format_bytes(plan.peak[static_cast<std::size_t>(MemoryTag::kResiduals)]),
+               format_bytes(plan.total_peak));
+  };
+  print("this config", own);
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kCheap, Recompute::kBlock}) {
+    Config exact = config;
+    exact.residuals = {.recompute = recompute};
+    print(fmt::format("exact, recompute: {}", enum_name(recompute)),
+          plan_memory(exact, vocab_size));
+  }
+}
+
+void inspect(const ConfigOptions& options) {
+  ConfigOptions source = options;
+  if (std::filesystem::is_directory(source.file)) {
+    source.file /= "config.yaml";
+  }
+  const Config config = source.load();
+  std::int64_t vocab_size = config.model.gpt.vocab_size;
+  if (vocab_size == 0) {
+    const auto tokenizer = open_tokenizer(config.data);
+    if (tokenizer == nullptr) {
+      fail<ConfigError>("model.vocab_size is 0 and the data has no tokenizer.json; expected one");
+    }
+    vocab_size = tokenizer->vocab_size();
+  }
+  const auto model = make_model(config.model, vocab_size);
+  const MemoryPlan plan = plan_memory(config, vocab_size);
+  print_parameters(*model);
+  print_flops(config, *model, plan);
+  print_bytes(plan);
+  print_residuals(config, plan, vocab_size);
+}
+
+}  // namespace
+
+void register_inspect(CLI::App& app) {
+  const auto options = std::make_shared<ConfigOptions>();
+  CLI::App* command = app.add_subcommand(
+      "inspect", "parameters, FLOPs and planned bytes of a config, before anything is allocated");
+  command->add_option("CONFIG", options->file, "config file or run directory")->required();
+  options->add_to(*command);
+  command->callback([options] { inspect(*options); });
+}
+
+}  // namespace ghost

@@ -1,0 +1,66 @@
+#include "tools/inspect/memory_plan.h"
+
+#include <set>
+
+#include "tools/train/training_step.h"
+
+namespace ghost {
+namespace {
+
+constexpr std::string_view kBlockModule = "blocks.0";
+
+bool is_in_block(std::string_view module) {
+  return module == kBlockModule ||
+         (module.starts_with(kBlockModule) && module[kBlockModule.size()] == '.');
+}
+
+}  // namespace
+
+double MemoryPlan::block_bytes(bool with_statistics) const {
+  double sum = 0;
+  for (const auto& [role, bytes] : block_bytes_per_token) {
+    if (with_statistics || role != role_name(Role::kStatistic)) {
+      sum += bytes;
+    }
+  }
+  return sum;
+}
+
+MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
+  const auto model = make_model(config.model, vocab_size);
+  TrainingStep step(config, *model, Device{.type = DeviceType::kDry});
+  Context& ctx = step.context();
+  MemoryPlan plan;
+  ctx.attach_gemm_counts(&plan.gemms);
+  step.run(/*step=*/0, {});
+  ctx.attach_gemm_counts(nullptr);
+  const MemoryMeter& meter = ctx.meter();
+  for (int tag = 0; tag < kNumMemoryTags; ++tag) {
+    plan.peak[static_cast<std::size_t>(tag)] = meter.peak(static_cast<MemoryTag>(tag));
+  }
+  plan.at_total_peak = meter.at_total_peak();
+  plan.total_peak = meter.total_peak();
+
+  // One forward pass more, to see what a block keeps.
+  Tape tape(ResidualPlan(config.residuals));
+  const Context::Recording recording(ctx, &tape);
+  const Shape shape{config.train.batch_size, config.train.seq_len};
+  const Tensor tokens = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
+  const Tensor loss = model->loss(ctx, tokens, tokens);
+  std::set<std::uint64_t> counted;
+  for (const Node& node : tape.nodes()) {
+    if (!is_in_block(node.module())) {
+      continue;
+    }
+    for (const Node::KeptFacts& kept : node.kept()) {
+      if (kept.role != Role::kParameter && kept.storage != 0 &&
+          counted.insert(kept.storage).second) {
+        plan.block_bytes_per_token[std::string(role_name(kept.role))] +=
+            static_cast<double>(kept.bytes) / static_cast<double>(shape.numel());
+      }
+    }
+  }
+  return plan;
+}
+
+}  // namespace ghost

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "engine/autograd/context.h"
+#include "tools/run/run_config.h"
+
+namespace ghost {
+
+/// What one optimizer step of a config will hold, found by running it on a dry device: the same
+/// code as a real step, without memory or kernels.
+struct MemoryPlan {
+  BytesPerTag peak{};           // of each tag on its own
+  BytesPerTag at_total_peak{};  // when the sum was highest
+  std::int64_t total_peak = 0;
+  /// Residuals of one block after forward, bytes a token, by role: "norm_input", ...
+  std::map<std::string, double> block_bytes_per_token;
+  GemmCounts gemms;  // dense products of the step
+
+  /// Sum over the roles; statistics (means, log-sum-exps) apart.
+  double block_bytes(bool with_statistics) const;
+};
+
+/// `vocab_size`: of the data, where model.vocab_size leaves it open.
+MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size);
+
+}  // namespace ghost
