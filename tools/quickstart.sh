@@ -36,7 +36,6 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly ghostgrad=build/release/ghostgrad
-readonly data_dir=datasets/quickstart
 readonly run_dir=runs/quickstart
 section() { printf '\n== %s\n' "$1"; }
 
@@ -48,11 +47,11 @@ cmake --build --preset release --target ghostgrad
 section "Corpus"
 settings=(--set "run.dir=$run_dir")
 if [[ -n $text_file ]]; then
-  "$ghostgrad" data prepare "$text_file" --tokenizer byte --out "$data_dir"
+  "$ghostgrad" data prepare "$text_file" --tokenizer byte --out datasets/quickstart --force
+  settings+=(--set "data.train=quickstart/train_*.bin" --set "data.val=quickstart/val_*.bin")
   prompt=$'\n'
-  settings+=(--set "data.dir=$data_dir")
 else
-  "$ghostgrad" data prepare source --from . --set data.root=datasets
+  "$ghostgrad" data prepare source --from . --set data.root=datasets --force
   prompt="The "
 fi
 [[ -z $steps ]] || settings+=(--set "train.steps=$steps")

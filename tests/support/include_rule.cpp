@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-namespace ghost::testing {
+namespace ghost::test {
 namespace {
 
 constexpr std::int64_t kMaxLines = 800;
@@ -159,4 +159,4 @@ std::vector<std::string> check_source(std::string_view path, std::string_view te
   return findings;
 }
 
-}  // namespace ghost::testing
+}  // namespace ghost::test

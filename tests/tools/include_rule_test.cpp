@@ -9,7 +9,7 @@
 
 #include "tests/support/catch.h"
 
-namespace ghost::testing {
+namespace ghost::test {
 namespace {
 
 using Findings = std::vector<std::string>;
@@ -108,4 +108,4 @@ TEST_CASE("a source outside the layers is found", "[include_rule]") {
 }
 
 }  // namespace
-}  // namespace ghost::testing
+}  // namespace ghost::test

@@ -2,33 +2,26 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <string>
-#include <unistd.h>
 
 #include "engine/core/error.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_directory.h"
 
 namespace ghost {
 namespace {
 
-/// A run directory that goes away with the test.
+/// A run directory with the given metrics.
 class RunDir {
  public:
-  explicit RunDir(const std::string& metrics) {
-    std::filesystem::create_directories(path_);
-    std::ofstream(path_ / "metrics.jsonl") << metrics;
-  }
-  ~RunDir() { std::filesystem::remove_all(path_); }
-  RunDir(const RunDir&) = delete;
-  RunDir& operator=(const RunDir&) = delete;
+  explicit RunDir(const std::string& metrics) { directory_.write("metrics.jsonl", metrics); }
 
-  const std::filesystem::path& path() const { return path_; }
-  std::string file() const { return (path_ / "metrics.jsonl").string(); }
+  const std::filesystem::path& path() const { return directory_.path(); }
+  std::string file() const { return (directory_ / "metrics.jsonl").string(); }
+  void write_config(const std::string& text) const { directory_.write("config.yaml", text); }
 
  private:
-  std::filesystem::path path_ = std::filesystem::temp_directory_path() /
-                                ("ghostgrad_run_log_" + std::to_string(::getpid())) / "tiny";
+  test::TemporaryDirectory directory_;
 };
 
 const std::string kStart =
@@ -51,7 +44,7 @@ TEST_CASE("a run log holds facts, steps, evaluations, events and config", "[repo
   const RunDir dir(kStart + train_line(1, "3.5") + train_line(2, "3.0") + eval_line(2, "3.1") +
                    R"({"kind":"event","step":2,"event":"checkpoint","detail":"step-2"})" + "\n" +
                    R"({"kind":"monitor","step":2,"rank":7})" + "\n");
-  std::ofstream(dir.path() / "config.yaml") << "train:\n  steps: 4\n";
+  dir.write_config("train:\n  steps: 4\n");
   const RunLog log = read_run_log(dir.path());
   CHECK(log.facts.name == "tiny");
   CHECK(log.facts.parameters == 1000);

@@ -1,40 +1,15 @@
 #include "tools/report/command.h"
 
-#include <cstdio>
-#include <fstream>
 #include <memory>
-#include <string>
-#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "engine/core/error.h"
+#include "engine/io/file.h"
 #include "tools/report/report.h"
 #include "tools/report/run_log.h"
 
 namespace ghost {
-namespace {
-
-void write_whole(const std::filesystem::path& file, const std::string& text) {
-  std::filesystem::path part = file;
-  part += ".tmp";
-  std::ofstream out(part, std::ios::binary | std::ios::trunc);
-  out << text;
-  out.close();
-  std::error_code error;
-  if (out) {
-    std::filesystem::rename(part, file, error);
-  }
-  if (!out || error) {
-    std::error_code ignored;
-    std::filesystem::remove(part, ignored);
-    fail("report: cannot write {}; expected an existing, writable directory with free space",
-         file.string());
-  }
-}
-
-}  // namespace
 
 std::filesystem::path write_report(const std::vector<std::filesystem::path>& runs,
                                    std::filesystem::path out) {
@@ -46,7 +21,7 @@ std::filesystem::path write_report(const std::vector<std::filesystem::path>& run
   if (out.empty()) {
     out = runs.size() == 1 ? runs.front() / "report.html" : std::filesystem::path("report.html");
   }
-  write_whole(out, render_report(logs));
+  write_file_atomically(out, render_report(logs));
   return out;
 }
 

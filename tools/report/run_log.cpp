@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <string_view>
 
@@ -11,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/core/error.h"
+#include "engine/io/file.h"
 
 namespace ghost {
 namespace {
@@ -18,11 +17,6 @@ namespace {
 using Json = nlohmann::ordered_json;  // keeps the tags in the order of the file
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
-std::string read_text(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 /// One object of the file, which knows its file and line.
 class Line {
@@ -166,7 +160,7 @@ RunLog read_run_log(const std::filesystem::path& dir) {
 
   RunLog log;
   log.dir = dir;
-  const std::string text = read_text(file);
+  const std::string text = read_file(file);
   std::int64_t line_number = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t newline = text.find('\n', begin);
@@ -196,7 +190,8 @@ RunLog read_run_log(const std::filesystem::path& dir) {
     // "runs/a/" has an empty last component.
     log.facts.name = (dir.has_filename() ? dir : dir.parent_path()).filename().string();
   }
-  log.config = read_text(dir / "config.yaml");
+  const std::filesystem::path config = dir / "config.yaml";
+  log.config = std::filesystem::exists(config) ? read_file(config) : std::string();
   return log;
 }
 

@@ -1,0 +1,128 @@
+#include "engine/autograd/parameter.h"
+
+#include <cmath>
+
+#include "tests/support/catch.h"
+#include "tests/support/op_check.h"
+
+namespace ghost {
+namespace {
+
+using test::values_of;
+
+struct Store {
+  Store() {
+    weight =
+        &store.declare("weight", {20, 30}, Decay::kYes, {.kind = InitKind::kNormal, .std = 0.02});
+    gain = &store.declare("gain", {5}, Decay::kNo, {.kind = InitKind::kOnes});
+    head = &store.declare("head", {7}, Decay::kYes, {.kind = InitKind::kNormal, .std = 0.02});
+    bias = &store.declare("bias", {3}, Decay::kNo, {.kind = InitKind::kZeros});
+  }
+
+  ParameterStore store;
+  Parameter* weight;
+  Parameter* gain;
+  Parameter* head;
+  Parameter* bias;
+};
+
+TEST_CASE("parameters lie in one flat buffer a decay group", "[autograd]") {
+  const auto allocator = make_allocator(Device{});
+  Store s;
+  CHECK(s.store.num_elements() == 615);
+  CHECK_FALSE(s.store.is_materialized());
+  CHECK(allocator->meter().total_current() == 0);
+  s.store.materialize(allocator, DType::kF32);
+  CHECK(s.store.is_materialized());
+  REQUIRE(s.store.groups().size() == 2);
+  const ParameterGroup& decay = s.store.groups()[0];
+  CHECK(decay.decay == Decay::kYes);
+  CHECK(decay.values.shape() == Shape{607});
+  CHECK(decay.members == std::vector<Parameter*>{s.weight, s.head});
+  CHECK(s.head->value.data<float>() == decay.values.data<float>() + 600);
+  CHECK(s.head->grad.data<float>() == decay.grads.data<float>() + 600);
+  CHECK(s.weight->value.shape() == Shape{20, 30});
+  CHECK(s.store.groups()[1].values.shape() == Shape{8});
+  const std::int64_t bytes = metered_bytes(607 * 4) + metered_bytes(8 * 4);
+  CHECK(allocator->meter().current(MemoryTag::kParameters) == bytes);
+  CHECK(allocator->meter().current(MemoryTag::kGradients) == bytes);
+}
+
+TEST_CASE("parameters start as declared", "[autograd]") {
+  const auto allocator = make_allocator(Device{});
+  Store s;
+  s.store.materialize(allocator, DType::kF64);
+  s.store.initialize(/*seed=*/3);
+  CHECK(values_of(s.gain->value) == std::vector<double>(5, 1.0));
+  CHECK(values_of(s.bias->value) == std::vector<double>(3, 0.0));
+  double sum_sq = 0;
+  for (const double w : values_of(s.weight->value)) {
+    sum_sq += w * w;
+  }
+  CHECK(std::sqrt(sum_sq / 600) == Approx(0.02).epsilon(0.15));  // five standard errors
+}
+
+TEST_CASE("initial values are a function of seed and parameter", "[autograd]") {
+  const auto allocator = make_allocator(Device{});
+  Store a;
+  Store b;
+  for (Store* s : {&a, &b}) {
+    s->store.materialize(allocator, DType::kF64);
+    s->store.initialize(/*seed=*/3);
+  }
+  CHECK(values_of(a.weight->value) == values_of(b.weight->value));
+  CHECK(values_of(a.weight->value)[0] != values_of(a.head->value)[0]);
+  b.store.initialize(/*seed=*/4);
+  CHECK(values_of(a.weight->value) != values_of(b.weight->value));
+
+  Store single;  // the same numbers in f32
+  single.store.materialize(allocator, DType::kF32);
+  single.store.initialize(/*seed=*/3);
+  CHECK(test::relative_difference(single.weight->value, a.weight->value) < 1e-8);
+}
+
+TEST_CASE("parameters are found by name", "[autograd]") {
+  Store s;
+  CHECK(s.store.find("head") == s.head);
+  CHECK(s.store.find("tail") == nullptr);
+  CHECK(s.store.all().size() == 4);
+}
+
+TEST_CASE("unreached parameters end a step with zero gradients", "[autograd]") {
+  const auto allocator = make_allocator(Device{});
+  Store s;
+  s.store.materialize(allocator, DType::kF64);
+  for (const auto& parameter : s.store.all()) {
+    std::fill_n(parameter->grad.data<double>(), parameter->grad.numel(), 5.0);
+  }
+  s.store.begin_gradients();
+  CHECK_FALSE(s.gain->claim_grad());  // first: overwrite
+  CHECK(s.gain->claim_grad());        // then: add
+  s.store.finish_gradients();
+  CHECK(values_of(s.gain->grad) == std::vector<double>(5, 5.0));
+  CHECK(values_of(s.bias->grad) == std::vector<double>(3, 0.0));
+}
+
+TEST_CASE("a dry store has shapes and bytes only", "[autograd]") {
+  const auto allocator = make_allocator({.type = DeviceType::kDry});
+  Store s;
+  s.store.materialize(allocator, DType::kF32);
+  s.store.initialize(1);
+  s.store.begin_gradients();
+  s.store.finish_gradients();
+  CHECK(s.weight->value.shape() == Shape{20, 30});
+  CHECK(allocator->meter().current(MemoryTag::kParameters) ==
+        metered_bytes(607 * 4) + metered_bytes(8 * 4));
+}
+
+TEST_CASE("the store refuses repeated names and late parameters", "[autograd]") {
+  Store s;
+  CHECK_THROWS_WITH(s.store.declare("head", {1}, Decay::kNo, {}),
+                    "parameter head is declared twice");
+  s.store.materialize(make_allocator(Device{}), DType::kF32);
+  CHECK_THROWS_WITH(s.store.declare("late", {1}, Decay::kNo, {}),
+                    "parameter late is declared after the store was laid out");
+}
+
+}  // namespace
+}  // namespace ghost
