@@ -44,8 +44,7 @@ class GoldenErrors {
   GoldenErrors& operator=(const GoldenErrors&) = delete;
 
   /// Checks max |got - expected| / max |expected| <= tolerance and notes it under `label`.
-  void check(const std::string& label, const Tensor& got, const Tensor& expected,
-             double tolerance);
+  void check(const std::string& label, const Tensor& got, const Tensor& expected, double tolerance);
 
  private:
   std::string family_;

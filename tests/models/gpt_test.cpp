@@ -1,0 +1,198 @@
+#include "models/gpt/gpt.h"
+
+#include <cmath>
+
+#include "tests/support/catch.h"
+#include "tests/support/op_check.h"
+
+namespace ghost {
+namespace {
+
+using test::normal;
+using test::relative_difference;
+using test::tokens_of;
+using test::values_of;
+
+constexpr GptConfig kTiny{
+    .layers = 2, .heads = 2, .channels = 8, .max_seq_len = 6, .vocab_size = 11, .pad_vocab_to = 4};
+
+const std::vector<std::int32_t> kTokens{3, 1, 4, 1, 5, 9, 2, 6, 5, 3};
+const std::vector<std::int32_t> kTargets{1, 4, 1, 5, 9, 6, 5, 3, -1, 8};
+
+/// A tiny model in f64 with weights large enough for every path to matter.
+struct TinyModel {
+  explicit TinyModel(const GptConfig& config = kTiny, DType dtype = DType::kF64)
+      : model(config), ctx(Device{}) {
+    model.parameters().materialize(ctx.allocator(), dtype);
+    model.parameters().initialize(/*seed=*/5);
+    for (const auto& parameter : model.parameters().all()) {
+      if (parameter->decay == Decay::kYes && dtype == DType::kF64) {
+        for (double& value : parameter->value.span<double>()) {
+          value *= 10;
+        }
+      }
+    }
+  }
+
+  double loss() {
+    ctx.begin_pass(/*seed=*/1, /*step=*/0);
+    return values_of(model.loss(ctx, tokens_of({2, 5}, kTokens), tokens_of({2, 5}, kTargets)))[0];
+  }
+
+  /// Gradients of all parameters, one after the other.
+  std::vector<double> gradients(const ResidualsConfig& residuals, std::int64_t step = 0) {
+    Tape tape{ResidualPlan(residuals)};
+    const Context::Recording recording(ctx, &tape);
+    ctx.begin_pass(/*seed=*/1, step);
+    model.parameters().begin_gradients();
+    tape.backward(ctx, model.loss(ctx, tokens_of({2, 5}, kTokens), tokens_of({2, 5}, kTargets)));
+    model.parameters().finish_gradients();
+    std::vector<double> out;
+    for (const auto& parameter : model.parameters().all()) {
+      const auto values = values_of(parameter->grad);
+      out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+  }
+
+  Gpt model;
+  Context ctx;
+};
+
+double cosine(const std::vector<double>& a, const std::vector<double>& b) {
+  double ab = 0;
+  double aa = 0;
+  double bb = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ab += a[i] * b[i];
+    aa += a[i] * a[i];
+    bb += b[i] * b[i];
+  }
+  return ab / std::sqrt(aa * bb);
+}
+
+TEST_CASE("GPT has nanoGPT's parameters", "[models]") {
+  const GptConfig config{.vocab_size = 50257};
+  Gpt model(config);
+  CHECK(config.padded_vocab_size() == 50304);
+  CHECK(model.parameters().num_elements() == 124475904);
+  CHECK(model.parameters().all().size() == 148);
+  for (const char* name : {"transformer.wte.weight", "transformer.wpe.weight",
+                           "transformer.h.11.ln_1.bias", "transformer.h.0.attn.c_attn.weight",
+                           "transformer.h.0.attn.c_proj.bias", "transformer.h.5.mlp.c_fc.weight",
+                           "transformer.h.5.mlp.c_proj.weight", "transformer.ln_f.weight"}) {
+    INFO(name);
+    CHECK(model.parameters().find(name) != nullptr);
+  }
+  CHECK(model.parameters().find("lm_head.weight") == nullptr);
+  // 6 N + 12 L C T with N without the position table.
+  CHECK(model.flops_per_token(1024) == 6.0 * (124475904 - 1024 * 768) + 12.0 * 12 * 768 * 1024);
+}
+
+TEST_CASE("GPT starts from nanoGPT's distribution", "[models]") {
+  Gpt model({.layers = 8, .heads = 4, .channels = 128, .max_seq_len = 32, .vocab_size = 500});
+  Context ctx(Device{});
+  model.parameters().materialize(ctx.allocator(), DType::kF32);
+  model.parameters().initialize(1);
+  const auto std_of = [&](const char* name) {
+    double sum_sq = 0;
+    const Tensor& value = model.parameters().find(name)->value;
+    for (const double v : values_of(value)) {
+      sum_sq += v * v;
+    }
+    return std::sqrt(sum_sq / static_cast<double>(value.numel()));
+  };
+  CHECK(std_of("transformer.wte.weight") == Approx(0.02).epsilon(0.02));
+  CHECK(std_of("transformer.h.3.mlp.c_fc.weight") == Approx(0.02).epsilon(0.02));
+  CHECK(std_of("transformer.h.3.mlp.c_proj.weight") == Approx(0.02 / 4).epsilon(0.02));
+  CHECK(std_of("transformer.h.3.attn.c_proj.weight") == Approx(0.02 / 4).epsilon(0.02));
+  CHECK(std_of("transformer.h.3.attn.c_attn.bias") == 0);
+  CHECK(std_of("transformer.h.3.ln_1.weight") == 1);
+}
+
+TEST_CASE("GPT's gradients agree with finite differences", "[models]") {
+  for (const bool tied : {true, false}) {
+    GptConfig config = kTiny;
+    config.tied_head = tied;
+    TinyModel tiny(config);
+    tiny.gradients({});
+    constexpr double kStep = 1e-5;
+    for (const auto& parameter : tiny.model.parameters().all()) {
+      // One element of each parameter, another one for each.
+      const std::int64_t at = parameter->name.size() * 7 % parameter->shape.numel();
+      double& value = parameter->value.data<double>()[at];
+      const double centre = value;
+      value = centre + kStep;
+      const double above = tiny.loss();
+      value = centre - kStep;
+      const double below = tiny.loss();
+      value = centre;
+      INFO(parameter->name << "[" << at << "]");
+      CHECK(parameter->grad.data<double>()[at] ==
+            Approx((above - below) / (2 * kStep)).epsilon(1e-6).margin(1e-8));
+    }
+  }
+}
+
+TEST_CASE("exact residual plans give the same gradients bit by bit", "[models]") {
+  GptConfig config = kTiny;
+  config.dropout = 0.3;
+  TinyModel tiny(config);
+  const auto expected = tiny.gradients({});
+  CHECK(tiny.gradients({.recompute = Recompute::kCheap}) == expected);
+  CHECK(tiny.gradients({.recompute = Recompute::kBlock}) == expected);
+  CHECK(tiny.gradients({.rules = {{.role = "linear_input", .keep = Keep::kRecompute}}}) ==
+        expected);
+  CHECK(tiny.gradients({}, /*step=*/1) != expected);  // other dropout masks
+}
+
+TEST_CASE("approximate residual plans come close", "[models]") {
+  TinyModel tiny;
+  const auto expected = tiny.gradients({});
+  for (const Keep keep : {Keep::kBF16, Keep::kInt8}) {
+    const auto approximate = tiny.gradients({.keep = keep});
+    INFO(enum_name(keep));
+    CHECK(approximate != expected);
+    CHECK(cosine(approximate, expected) > 0.999);
+    const auto inside_blocks = tiny.gradients({.keep = keep, .recompute = Recompute::kBlock});
+    CHECK(cosine(inside_blocks, expected) > 0.999);
+  }
+}
+
+TEST_CASE("a GPT block pulls back several cotangents at once", "[models]") {
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kCheap, Recompute::kBlock}) {
+    ParameterStore parameters;
+    const GptBlock block(kTiny, 0, parameters);
+    Context ctx(Device{});
+    parameters.materialize(ctx.allocator(), DType::kF64);
+    parameters.initialize(3);
+    Tape tape{ResidualPlan({.recompute = recompute})};
+    const Context::Recording recording(ctx, &tape);
+    const Tensor x = tape.watch(normal({2, 5, 8}, 1));
+    const Tensor y = block.forward(ctx, x);
+    const Tensor many = normal({4, 2, 5, 8}, 2);
+    const Tensor together =
+        tape.vjp(ctx, std::span(&y, 1), std::span(&many, 1), std::span(&x, 1))[0];
+    for (std::int64_t p = 0; p < 4; ++p) {
+      const Tensor one = many.slice(p, p + 1);
+      const Tensor alone = tape.vjp(ctx, std::span(&y, 1), std::span(&one, 1), std::span(&x, 1))[0];
+      CHECK(relative_difference(together.slice(p, p + 1), alone) < 1e-13);
+    }
+    for (const auto& parameter : parameters.all()) {
+      CHECK_FALSE(parameter->has_grad);
+    }
+  }
+}
+
+TEST_CASE("GPT refuses what does not fit", "[models]") {
+  CHECK_THROWS_WITH(Gpt({.vocab_size = 0}),
+                    "model.vocab_size is 0; expected the size of the vocabulary");
+  TinyModel tiny;
+  CHECK_THROWS_WITH(tiny.model.logits(tiny.ctx, tokens_of({1, 7}, {0, 0, 0, 0, 0, 0, 0})),
+                    "a sequence of 7 tokens; model.max_seq_len, the position table, is 6");
+  CHECK_THROWS_WITH(tiny.model.start(tiny.ctx, 1, 7),
+                    "a generation of 7 tokens; model.max_seq_len, the position table, is 6");
+}
+
+}  // namespace
+}  // namespace ghost
