@@ -1,6 +1,7 @@
 #include "tools/console/step_line.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include <fmt/format.h>
@@ -22,7 +23,7 @@ std::string rate(double tokens_per_s) {
   if (!(tokens_per_s >= 0 && tokens_per_s < 9e15)) {
     return "? tok/s";
   }
-  return format_count(static_cast<std::int64_t>(tokens_per_s + 0.5)) + " tok/s";
+  return format_count(std::llround(tokens_per_s)) + " tok/s";
 }
 
 }  // namespace
