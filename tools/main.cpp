@@ -9,7 +9,8 @@
 
 // Exit codes: 0 success, 1 failed while running, 2 bad usage or config.
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of the write, as a full disk
+  std::signal(SIGXFSZ,
+              SIG_IGN);  // a file that may not grow is an error of the write, as a full disk
   CLI::App app{"Trains language models that keep sketches in place of activations."};
   app.name("ghostgrad");
   app.set_version_flag("--version", "ghostgrad 0.1.0");

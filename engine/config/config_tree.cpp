@@ -201,7 +201,9 @@ const ConfigNode* find_item(const ConfigNode& list, std::string_view index) {
 
 }  // namespace
 
-std::string ConfigOrigin::text() const { return line > 0 ? fmt::format("{}:{}", source, line) : source; }
+std::string ConfigOrigin::text() const {
+  return line > 0 ? fmt::format("{}:{}", source, line) : source;
+}
 
 const ConfigNode* ConfigNode::find(std::string_view key) const {
   for (const Entry& entry : entries) {

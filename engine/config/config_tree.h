@@ -29,7 +29,7 @@ struct ConfigNode {
   bool quoted = false;            // "5" and 5 are the same text, but only one is a number
   std::vector<ConfigNode> items;  // of a sequence
   std::vector<Entry> entries;     // of a map
-  ConfigOrigin origin;                  // of the key, for a value in a map
+  ConfigOrigin origin;            // of the key, for a value in a map
 
   bool is_null() const { return kind == Kind::kNull; }
   bool is_scalar() const { return kind == Kind::kScalar; }

@@ -1,9 +1,8 @@
 #include "engine/io/checkpoint.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -90,9 +89,8 @@ fs::path CheckpointDirectory::save(const TrainerState& state, std::span<const Na
   fs::create_directories(temporary, error);
   GHOST_CHECK(!error, "{}: cannot create the directory: {}", temporary.string(), error.message());
   try {
-    const std::string model_digest =
-        write_safetensors(temporary / kModelFile, views_of(model),
-                          {{"architecture", state.architecture}});
+    const std::string model_digest = write_safetensors(temporary / kModelFile, views_of(model),
+                                                       {{"architecture", state.architecture}});
     const std::string optimizer_digest =
         write_safetensors(temporary / kOptimizerFile, views_of(optimizer));
     const json facts = {

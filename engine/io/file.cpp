@@ -48,7 +48,6 @@ bool write_all(const FileDescriptor& fd, std::span<const std::byte> bytes) {
   return true;
 }
 
-
 }  // namespace
 
 void sync_directory(const std::filesystem::path& path) {

@@ -85,17 +85,19 @@ std::vector<TensorView> views_of(std::span<const NamedTensor> tensors) {
   std::vector<TensorView> views;
   for (const NamedTensor& named : tensors) {
     const auto dims = named.tensor.shape().dims();
-    views.push_back({.name = named.name,
-                     .dtype = std::string(stored_dtype(named.tensor.dtype())),
-                     .shape = {dims.begin(), dims.end()},
-                     .bytes = {named.tensor.raw(), static_cast<std::size_t>(named.tensor.bytes())}});
+    views.push_back(
+        {.name = named.name,
+         .dtype = std::string(stored_dtype(named.tensor.dtype())),
+         .shape = {dims.begin(), dims.end()},
+         .bytes = {named.tensor.raw(), static_cast<std::size_t>(named.tensor.bytes())}});
   }
   return views;
 }
 
 void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor) {
-  GHOST_CHECK(is_float_name(stored.dtype), "{}: tensor {} has dtype {}; expected F32, F64, F16 or BF16",
-              file.path().string(), stored.name, stored.dtype);
+  GHOST_CHECK(is_float_name(stored.dtype),
+              "{}: tensor {} has dtype {}; expected F32, F64, F16 or BF16", file.path().string(),
+              stored.name, stored.dtype);
   const Shape shape(stored.shape);
   GHOST_CHECK(shape == tensor.shape(), "{}: tensor {} has shape {}; expected {}",
               file.path().string(), stored.name, shape, tensor.shape());

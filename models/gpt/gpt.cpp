@@ -20,8 +20,8 @@ Gpt::Gpt(const GptConfig& config) : config_(config) {
   const Init normal{.kind = InitKind::kNormal, .std = kStd};
   wte_ = &parameters_.declare("transformer.wte.weight", {config.padded_vocab_size(), channels},
                               Decay::kYes, normal);
-  wpe_ = &parameters_.declare("transformer.wpe.weight", {config.max_seq_len, channels},
-                              Decay::kYes, normal);
+  wpe_ = &parameters_.declare("transformer.wpe.weight", {config.max_seq_len, channels}, Decay::kYes,
+                              normal);
   blocks_.reserve(static_cast<std::size_t>(config.layers));
   for (std::int64_t i = 0; i < config.layers; ++i) {
     blocks_.emplace_back(config, i, parameters_);
@@ -100,8 +100,8 @@ Tensor Gpt::step(Context& ctx, const Tensor& tokens, GenerationState& state) {
   // Only the last position of each sequence goes through the head.
   Tensor last = ctx.empty({batch, config_.channels}, x.dtype());
   for (std::int64_t b = 0; b < batch; ++b) {
-    copy(last.slice(b, b + 1),
-         x.reshape({batch * seq_len, config_.channels}).slice((b + 1) * seq_len - 1, (b + 1) * seq_len));
+    copy(last.slice(b, b + 1), x.reshape({batch * seq_len, config_.channels})
+                                   .slice((b + 1) * seq_len - 1, (b + 1) * seq_len));
   }
   return linear(ctx, final_norm(ctx, last), ctx.use(head()), {});
 }

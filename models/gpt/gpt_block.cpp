@@ -17,9 +17,8 @@ struct GptBlockState final : BlockState {
 };
 
 AttentionShape attention_shape(const GptConfig& config) {
-  return {.heads = config.heads,
-          .kv_heads = config.heads,
-          .head_dim = config.channels / config.heads};
+  return {
+      .heads = config.heads, .kv_heads = config.heads, .head_dim = config.channels / config.heads};
 }
 
 Tensor value_or_none(Context& ctx, Parameter* parameter) {
@@ -35,8 +34,8 @@ GptBlock::GptBlock(const GptConfig& config, std::int64_t index, ParameterStore& 
   const auto norm = [&](std::string_view name) {
     const std::string path = fmt::format("{}{}", prefix, name);
     Affine affine;
-    affine.weight = &parameters.declare(path + ".weight", {channels}, Decay::kNo,
-                                        {.kind = InitKind::kOnes});
+    affine.weight =
+        &parameters.declare(path + ".weight", {channels}, Decay::kNo, {.kind = InitKind::kOnes});
     if (config.bias) {
       affine.bias = &parameters.declare(path + ".bias", {channels}, Decay::kNo, {});
     }
@@ -93,7 +92,8 @@ Tensor GptBlock::run(Context& ctx, const Tensor& x, Attend&& attend) const {
 }
 
 Tensor GptBlock::forward(Context& ctx, const Tensor& x) const {
-  return run(ctx, x, [&](const Tensor& qkv) { return attention(ctx, qkv, attention_shape(config_)); });
+  return run(ctx, x,
+             [&](const Tensor& qkv) { return attention(ctx, qkv, attention_shape(config_)); });
 }
 
 std::unique_ptr<BlockState> GptBlock::start(Context& ctx, std::int64_t batch,

@@ -49,8 +49,7 @@ struct Option {
   Recompute recompute;
   double bytes_per_channel;
 };
-const Option kOptions[] = {
-    {Recompute::kNone, 64}, {Recompute::kCheap, 40}, {Recompute::kBlock, 4}};
+const Option kOptions[] = {{Recompute::kNone, 64}, {Recompute::kCheap, 40}, {Recompute::kBlock, 4}};
 
 TEST_CASE("a GPT block keeps the planned bytes a token", "[tools]") {
   for (const Option& option : kOptions) {

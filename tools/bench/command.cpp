@@ -34,6 +34,7 @@ struct BenchResult {
   double flops = 0;      // of one step, 6 N + 12 L C T
   double gemm_rate = 0;  // FLOP/s of the step's dense products, each measured alone
   std::int64_t steady_allocations = 0;
+  std::int64_t process_peak = 0;  // bytes, before the products are measured alone
 };
 
 FillBatch random_tokens(const Config& config, std::int64_t vocab_size) {
@@ -71,13 +72,15 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
       times.push_back(ms);
     }
   }
+  const std::int64_t process_peak = process_peak_bytes();
   std::sort(times.begin(), times.end());
   return {.median_ms = times[times.size() / 2],
           .fastest_ms = times.front(),
           .flops = step.model().flops_per_token(config.train.seq_len) *
                    static_cast<double>(config.tokens_per_step()),
           .gemm_rate = measure_gemm_rate(gemms),
-          .steady_allocations = step.context().allocator()->num_system_allocations() - allocations};
+          .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
+          .process_peak = process_peak};
 }
 
 void print_text(const Config& config, const BenchResult& result, const Allocator& memory) {
@@ -98,7 +101,7 @@ void print_text(const Config& config, const BenchResult& result, const Allocator
   }
   fmt::print("all tags          {} at most, {} reserved, process peak {}\n",
              format_bytes(memory.meter().total_peak()), format_bytes(memory.reserved_bytes()),
-             format_bytes(process_peak_bytes()));
+             format_bytes(result.process_peak));
 }
 
 void print_json(const Config& config, const BenchResult& result, const Allocator& memory) {
@@ -113,7 +116,7 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
       {"steady_system_allocations", result.steady_allocations},
       {"meter_peak_bytes", memory.meter().total_peak()},
       {"reserved_bytes", memory.reserved_bytes()},
-      {"process_peak_bytes", process_peak_bytes()},
+      {"process_peak_bytes", result.process_peak},
       {"threads", omp_get_max_threads()},
   };
   fmt::print("{}\n", facts.dump());
