@@ -132,6 +132,9 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
       tensors.push_back({name, zeros});
     }
   }
+  // Their defaults are ids of GPT-2's own vocabulary.
+  constexpr std::int64_t kEndOfText = 50256;
+  const json mark = config.vocab_size > kEndOfText ? json(kEndOfText) : json(nullptr);
   const nlohmann::ordered_json facts = {
       {"architectures", {"GPT2LMHeadModel"}},
       {"model_type", "gpt2"},
@@ -141,6 +144,8 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
       {"n_positions", config.max_seq_len},
       {"n_ctx", config.max_seq_len},
       {"vocab_size", config.vocab_size},
+      {"bos_token_id", mark},
+      {"eos_token_id", mark},
       {"layer_norm_epsilon", config.norm_eps},
       {"activation_function", config.gelu == GeluForm::kErf ? "gelu" : "gelu_new"},
       {"tie_word_embeddings", config.tied_head},

@@ -110,6 +110,9 @@ TEST_CASE("exported names and shapes are GPT2LMHeadModel's", "[models]") {
   export_gpt2(model.gpt, dir.path());
   const SafetensorsFile file(dir / "model.safetensors");
   CHECK(file.tensors().size() == 2 + 2 * 12 + 2);
+  const auto facts = nlohmann::json::parse(read_file(dir / "config.json"));
+  CHECK(facts.at("architectures").at(0) == "GPT2LMHeadModel");
+  CHECK(facts.at("eos_token_id").is_null());  // GPT-2's 50256 is no token here
   const auto shape = [&](std::string_view name) {
     const TensorView* tensor = file.find(name);
     INFO(name);
