@@ -1,9 +1,15 @@
 #include "tools/commands.h"
 
+#include "tools/data/command.h"
+#include "tools/report/command.h"
 #include "tools/train/command.h"
 
 namespace ghost {
 
-void register_commands(CLI::App& app) { register_train(app); }
+void register_commands(CLI::App& app) {
+  register_train(app);
+  register_data(app);
+  register_report(app);
+}
 
 }  // namespace ghost
