@@ -1,6 +1,7 @@
 #include "tools/commands.h"
 
 #include "tools/data/command.h"
+#include "tools/eval/command.h"
 #include "tools/report/command.h"
 #include "tools/train/command.h"
 
@@ -8,6 +9,7 @@ namespace ghost {
 
 void register_commands(CLI::App& app) {
   register_train(app);
+  register_eval(app);
   register_data(app);
   register_report(app);
 }
