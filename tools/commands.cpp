@@ -3,6 +3,7 @@
 #include "tools/data/command.h"
 #include "tools/eval/command.h"
 #include "tools/report/command.h"
+#include "tools/sample/command.h"
 #include "tools/train/command.h"
 
 namespace ghost {
@@ -10,6 +11,7 @@ namespace ghost {
 void register_commands(CLI::App& app) {
   register_train(app);
   register_eval(app);
+  register_sample(app);
   register_data(app);
   register_report(app);
 }
