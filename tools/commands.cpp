@@ -2,6 +2,7 @@
 
 #include "tools/data/command.h"
 #include "tools/eval/command.h"
+#include "tools/export/command.h"
 #include "tools/report/command.h"
 #include "tools/sample/command.h"
 #include "tools/train/command.h"
@@ -14,6 +15,8 @@ void register_commands(CLI::App& app) {
   register_sample(app);
   register_data(app);
   register_report(app);
+  register_export(app);
+  register_import(app);
 }
 
 }  // namespace ghost
