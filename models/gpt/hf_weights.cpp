@@ -67,16 +67,26 @@ GptConfig read_gpt2_config(const fs::path& config_json) {
       fail<ConfigError>("{}: activation_function is \"{}\"; expected gelu_new or gelu",
                         config_json.string(), activation);
     }
+    const std::int64_t channels = config.at("n_embd");
+    const bool has_own_width = config.contains("n_inner") && !config["n_inner"].is_null() &&
+                               config["n_inner"] != 4 * channels;
+    if (has_own_width || config.value("scale_attn_by_inverse_layer_idx", false) ||
+        !config.value("scale_attn_weights", true)) {
+      fail<ConfigError>(
+          "{}: n_inner, scale_attn_by_inverse_layer_idx or scale_attn_weights is not GPT-2's; "
+          "expected null, false and true",
+          config_json.string());
+    }
     GptConfig out{.layers = config.at("n_layer"),
                   .heads = config.at("n_head"),
-                  .channels = config.at("n_embd"),
+                  .channels = channels,
                   .max_seq_len = config.contains("n_positions") ? config.at("n_positions")
                                                                 : config.at("n_ctx"),
                   .vocab_size = config.at("vocab_size"),
                   .tied_head = config.value("tie_word_embeddings", true),
                   .gelu = activation == "gelu" ? GeluForm::kErf : GeluForm::kTanh,
                   .norm_eps = config.value("layer_norm_epsilon", 1e-5)};
-    out.validate("");
+    out.validate(config_json.string() + ": ");
     return out;
   } catch (const json::exception& failure) {
     fail<ConfigError>("{}: {}", config_json.string(), failure.what());
@@ -122,6 +132,9 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
       tensors.push_back({name, zeros});
     }
   }
+  // Their defaults are ids of GPT-2's own vocabulary.
+  constexpr std::int64_t kEndOfText = 50256;
+  const json mark = config.vocab_size > kEndOfText ? json(kEndOfText) : json(nullptr);
   const nlohmann::ordered_json facts = {
       {"architectures", {"GPT2LMHeadModel"}},
       {"model_type", "gpt2"},
@@ -131,6 +144,8 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
       {"n_positions", config.max_seq_len},
       {"n_ctx", config.max_seq_len},
       {"vocab_size", config.vocab_size},
+      {"bos_token_id", mark},
+      {"eos_token_id", mark},
       {"layer_norm_epsilon", config.norm_eps},
       {"activation_function", config.gelu == GeluForm::kErf ? "gelu" : "gelu_new"},
       {"tie_word_embeddings", config.tied_head},

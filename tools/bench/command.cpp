@@ -124,7 +124,7 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
 
 void bench(const BenchOptions& options) {
   const Config config = options.config.load();
-  use_threads(config.train.threads);
+  set_threads(config.train.threads);
   std::int64_t vocab_size = config.model.gpt.vocab_size;
   if (vocab_size == 0) {
     const auto tokenizer = open_tokenizer(config.data);

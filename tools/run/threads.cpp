@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-void use_threads(std::int64_t threads) {
+void set_threads(std::int64_t threads) {
   omp_set_num_threads(threads > 0 ? static_cast<int>(threads) : omp_get_num_procs());
 }
 

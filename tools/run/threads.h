@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-/// Threads for all kernels of this process; 0: one a core.
-void use_threads(std::int64_t threads);
+/// Sets how many threads ops use, as `train.threads` says: 0 stands for one a core.
+void set_threads(std::int64_t threads);
 
 }  // namespace ghost

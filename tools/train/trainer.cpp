@@ -41,7 +41,7 @@ bool is_due(std::int64_t every, std::int64_t step, std::int64_t steps) {
 
 Trainer::Trainer(Config config, StartMode mode, Console& console)
     : config_(std::move(config)), console_(console), directory_(config_.run.dir) {
-  use_threads(config_.train.threads);
+  set_threads(config_.train.threads);
   data_ = open_run_data(config_);
   model_ = make_model(config_.model, data_.vocab_size);
   const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};

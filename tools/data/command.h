@@ -1,0 +1,10 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace ghost {
+
+/// `ghostgrad data prepare | fetch | info`
+void register_data(CLI::App& app);
+
+}  // namespace ghost

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "tools/run/loaded_run.h"
+
+namespace ghost {
+
+/// What a model makes of a validation split.
+struct Evaluation {
+  std::int64_t batches = 0;
+  std::int64_t tokens = 0;                // targets, all batches together
+  double val_loss = 0;                    // mean over them, nats
+  std::optional<std::int64_t> num_bytes;  // of the targets' text; unknown without a tokenizer
+
+  double perplexity() const;
+  double bits_per_token() const;
+  /// Everything the targets cost, by the bytes of their text. End-of-text marks cost and have none.
+  std::optional<double> bits_per_byte() const;
+};
+
+/// Evaluates `run` on data.val in batches of the run's shape, as training does: the same windows,
+/// the same order of sums. `max_batches`: 0 for the whole split.
+/// Throws ghost::ConfigError when the split cannot be read or was made with another tokenizer,
+/// ghost::Error when the loss is not finite.
+Evaluation evaluate(LoadedRun& run, std::int64_t max_batches);
+
+}  // namespace ghost

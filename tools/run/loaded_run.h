@@ -1,0 +1,52 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "data/tokenizer.h"
+#include "engine/autograd/context.h"
+#include "models/language_model.h"
+#include "tools/run/run_config.h"
+
+namespace ghost {
+
+/// What names the weights that a command reads.
+struct LoadOptions {
+  std::filesystem::path path;       // a run, a checkpoint, or Hugging Face's GPT-2 files
+  std::string checkpoint = "last";  // of a run: last or best
+  std::filesystem::path bpe;        // GPT-2's tokenizer files; empty: the run's own tokenizer
+  std::vector<std::string> overrides;
+
+  /// RUN_DIR, --checkpoint, --bpe and --set.
+  void add_to(CLI::App& command);
+};
+
+/// A model as a run left it, ready to read text.
+struct LoadedRun {
+  std::string name;  // the checkpoint or directory that the weights are from
+  Config config;
+  std::unique_ptr<Tokenizer> tokenizer;  // null where there is none
+  std::unique_ptr<Context> ctx;          // not training
+  std::unique_ptr<LanguageModel> model;  // with its weights
+};
+
+/// Opens a run for reading and sets the number of threads. Throws ghost::ConfigError when there is
+/// no such run or its config is not valid, ghost::Error for files that are damaged or do not fit.
+LoadedRun load_run(const LoadOptions& options);
+
+/// Whether `path` is a directory with Hugging Face's GPT-2 files: config.json, model.safetensors.
+bool is_gpt2_directory(const std::filesystem::path& path);
+
+/// The config of a run that starts from such a directory: its model, one sequence of the model's
+/// full length a batch, all else by default.
+Config gpt2_run_config(const std::filesystem::path& directory);
+
+/// GPT-2's tokenizer from `bpe`, or else from `directory` where its files lie there; may be null.
+std::unique_ptr<Tokenizer> find_gpt2_tokenizer(const std::filesystem::path& bpe,
+                                               const std::filesystem::path& directory);
+
+}  // namespace ghost
