@@ -39,9 +39,9 @@ std::vector<std::int32_t> candidates(std::span<const double> logits,
   return tokens;
 }
 
-/// Logits of the tokens that the vocabulary really has, after the only sequence's last token.
-std::vector<double> next_logits(const LanguageModel& model, const Tensor& logits) {
-  std::vector<double> row(static_cast<std::size_t>(model.vocab_size()));
+/// The first `vocab_size` logits after the only sequence's last token.
+std::vector<double> next_logits(const Tensor& logits, std::int64_t vocab_size) {
+  std::vector<double> row(static_cast<std::size_t>(vocab_size));
   visit_real(logits.dtype(),
              [&]<typename T>() { std::copy_n(logits.data<T>(), row.size(), row.begin()); });
   return row;
@@ -178,13 +178,16 @@ std::vector<std::int32_t> generate(Context& ctx, LanguageModel& model,
   }
   const NoTraining no_training(ctx);
   Reader reader(ctx, model, prompt, options.max_tokens);
+  const std::int64_t vocab_size = options.vocab_size > 0
+                                      ? std::min(options.vocab_size, model.vocab_size())
+                                      : model.vocab_size();
   const auto num_prompt = static_cast<std::int64_t>(prompt.size());
   for (std::int64_t i = 0; i < options.max_tokens; ++i) {
     if (i > 0) {
       reader.read(generated.back());
     }
-    const std::int32_t token = sample_token(next_logits(model, reader.logits()), options.sampling,
-                                            uniform_at(options, num_prompt + i));
+    const std::int32_t token = sample_token(next_logits(reader.logits(), vocab_size),
+                                            options.sampling, uniform_at(options, num_prompt + i));
     generated.push_back(token);
     if (on_token) {
       on_token(token);

@@ -31,7 +31,8 @@ struct GenerationOptions {
   std::int64_t max_tokens = 256;
   SamplingOptions sampling;
   std::uint64_t seed = 0;
-  std::int64_t sequence = 0;  // numbers the texts that one seed gives
+  std::int64_t sequence = 0;    // numbers the texts that one seed gives
+  std::int64_t vocab_size = 0;  // only tokens below it are drawn; 0: all that the model has
 };
 
 /// Continues `prompt` (at least one token) by `max_tokens` tokens and returns these; `on_token`

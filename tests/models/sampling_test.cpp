@@ -208,6 +208,10 @@ TEST_CASE("columns that pad the vocabulary are never drawn", "[models]") {
     const Text text =
         generate(tiny.ctx, tiny.model, Text{0}, {.max_tokens = 15, .sampling = {temperature}});
     CHECK(*std::max_element(text.begin(), text.end()) < 11);
+    const Text narrow =
+        generate(tiny.ctx, tiny.model, Text{0},
+                 {.max_tokens = 15, .sampling = {.temperature = temperature}, .vocab_size = 2});
+    CHECK(*std::max_element(narrow.begin(), narrow.end()) < 2);
   }
 }
 

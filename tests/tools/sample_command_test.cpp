@@ -48,6 +48,12 @@ TEST_CASE("sample writes several texts", "[tools]") {
   CHECK(second.starts_with("is"));
 }
 
+TEST_CASE("sample draws only tokens that the tokenizer has", "[tools]") {
+  const TestDir dir;
+  train_tiny_run(dir, "--set model.vocab_size=500");  // of 512 nearly equal logits, 21 have text
+  CHECK(sample(dir, "--prompt is --tokens 40 --top-k 0").size() == 43);
+}
+
 TEST_CASE("sample refuses what it cannot continue", "[tools]") {
   const TestDir dir;
   check_refused(dir, "sample runs/none", 2, "runs/none: no such run directory or checkpoint");

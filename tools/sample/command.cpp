@@ -65,7 +65,8 @@ void sample(const SampleArguments& arguments) {
              {.max_tokens = arguments.num_tokens,
               .sampling = arguments.sampling,
               .seed = static_cast<std::uint64_t>(arguments.seed),
-              .sequence = i},
+              .sequence = i,
+              .vocab_size = run.tokenizer->vocab_size()},
              [&](std::int32_t token) {
                std::cout << run.tokenizer->decode(std::span(&token, 1)) << std::flush;
              });
