@@ -6,6 +6,8 @@
 #include <thread>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include "engine/random/philox.h"
 #include "tests/support/catch.h"
 #include "tests/tools/program.h"
