@@ -1,6 +1,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <iostream>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <thread>
@@ -71,6 +72,8 @@ std::vector<std::int64_t> logged_steps(const TemporaryDirectory& dir, const std:
 
 /// Starts a run in the background.
 pid_t start_program(const TemporaryDirectory& dir, const std::vector<std::string>& arguments) {
+  std::cout.flush();
+  std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
     if (chdir(dir.path().c_str()) != 0 || std::freopen(".stdout", "w", stdout) == nullptr ||

@@ -22,6 +22,9 @@ void train(const TrainOptions& options) {
     std::cout << describe_config<Config>();
     return;
   }
+  if (!options.resume.empty() && !std::filesystem::is_directory(options.resume)) {
+    fail<ConfigError>("--resume {}: no such run directory", options.resume);
+  }
   ConfigOptions source = options.config;
   if (source.file.empty() && options.resume.empty()) {
     fail<ConfigError>("train: expected a config file or --resume RUN_DIR");
@@ -32,9 +35,6 @@ void train(const TrainOptions& options) {
   Config config = source.load();
   StartMode mode = options.overwrite ? StartMode::kOverwrite : StartMode::kFresh;
   if (!options.resume.empty()) {
-    if (!std::filesystem::is_directory(options.resume)) {
-      fail<ConfigError>("--resume {}: no such run directory", options.resume);
-    }
     config.run.dir = options.resume;
     mode = StartMode::kResume;
   }

@@ -54,8 +54,13 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
   step_ = std::make_unique<TrainingStep>(config_, *model_, parse_device(config_.device));
   state_.architecture = model_->architecture();
   peak_ = measure_peak(config_);
+  // Whatever can be wrong is found before a file is written.
+  if (!config_.train.init_from.empty()) {
+    load_weights(config_.train.init_from, *model_);
+    console_.note(fmt::format("weights from {}", config_.train.init_from));
+  }
   open_directory(mode);
-  start_weights(mode);
+  restore_or_begin(mode);
 }
 
 void Trainer::open_directory(StartMode mode) {
@@ -70,7 +75,7 @@ void Trainer::open_directory(StartMode mode) {
   metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
 }
 
-void Trainer::start_weights(StartMode mode) {
+void Trainer::restore_or_begin(StartMode mode) {
   const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
   if (newest.has_value()) {
     state_ = load_model(*newest, model_->architecture(), named_values(model_->parameters()));
@@ -85,10 +90,6 @@ void Trainer::start_weights(StartMode mode) {
     metrics_->truncate(0);
     console_.note(
         fmt::format("{}: no complete checkpoint; starting at step 0", directory_.root().string()));
-  }
-  if (!config_.train.init_from.empty()) {
-    load_weights(config_.train.init_from, *model_);
-    console_.note(fmt::format("weights from {}", config_.train.init_from));
   }
   metrics_->start({.config = config_,
                    .architecture = model_->architecture(),

@@ -36,7 +36,7 @@ class Trainer {
 
  private:
   void open_directory(StartMode mode);
-  void start_weights(StartMode mode);
+  void restore_or_begin(StartMode mode);
   void announce();
   StepFacts train_step();
   void log_step(const StepFacts& facts);
