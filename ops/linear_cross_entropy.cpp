@@ -25,7 +25,7 @@ Tensor chunk_of_logits(const Context& ctx, std::int64_t rows, std::int64_t vocab
 
 class LinearCrossEntropy final : public Op {
  public:
-  explicit LinearCrossEntropy(std::int32_t ignore_index) : ignore_index_(ignore_index) {}
+  explicit LinearCrossEntropy(const CrossEntropyOptions& options) : options_(options) {}
 
   std::string_view name() const override { return "linear_cross_entropy"; }
   ResidualSpecs residuals() const override {
@@ -51,7 +51,8 @@ class LinearCrossEntropy final : public Op {
                                      .losses = ctx.empty({rows}, x.dtype()),
                                      .logits = chunk_of_logits(ctx, rows, weight.dim(0), x.dtype()),
                                      .loss = loss,
-                                     .ignore_index = ignore_index_});
+                                     .ignore_index = options_.ignore_index,
+                                     .vocab_size = options_.vocab_size});
     node.keep("x", x);
     node.keep("weight", weight);
     node.keep("targets", targets);
@@ -73,7 +74,8 @@ class LinearCrossEntropy final : public Op {
         .lse = node.residual("lse"),
         .dloss = pullback.dy(),
         .logits = chunk_of_logits(ctx, targets.numel(), weight.dim(0), x.dtype()),
-        .ignore_index = ignore_index_};
+        .ignore_index = options_.ignore_index,
+        .vocab_size = options_.vocab_size};
     ctx.count_gemm(logits_shape);
     if (pullback.wanted(0)) {
       args.dx = ctx.empty(x.shape().with_first(pullback.basis_size()), x.dtype());
@@ -90,13 +92,13 @@ class LinearCrossEntropy final : public Op {
   }
 
  private:
-  std::int32_t ignore_index_;
+  CrossEntropyOptions options_;
 };
 
 }  // namespace
 
 Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
-                            const Tensor& targets, std::int32_t ignore_index) {
+                            const Tensor& targets, const CrossEntropyOptions& options) {
   GHOST_CHECK(weight.shape().rank() == 2 && x.dim(-1) == weight.dim(1),
               "shape mismatch in linear_cross_entropy: x {} against weight {}; expected the last "
               "dimension of x to equal {}",
@@ -105,7 +107,14 @@ Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
               "shape mismatch in linear_cross_entropy: x {} against targets {}; expected one i32 "
               "target a row",
               x.shape(), targets.shape());
-  return ctx.apply<LinearCrossEntropy>({x, weight, targets}, ignore_index);
+  GHOST_CHECK(options.vocab_size >= 0 && options.vocab_size <= weight.dim(0),
+              "linear_cross_entropy: vocab_size is {}; the weight has {} rows", options.vocab_size,
+              weight.dim(0));
+  CrossEntropyOptions known = options;
+  if (known.vocab_size == 0) {
+    known.vocab_size = weight.dim(0);
+  }
+  return ctx.apply<LinearCrossEntropy>({x, weight, targets}, known);
 }
 
 }  // namespace ghost

@@ -4,18 +4,26 @@
 
 namespace ghost {
 
+/// What counts in a cross-entropy.
+struct CrossEntropyOptions {
+  std::int32_t ignore_index = -1;  // rows with this target carry no loss and no gradient
+  std::int64_t vocab_size = 0;     // rows of the weight from here on are padding; 0: none are
+};
+
 /// Output head and loss in one op, by chunks of rows: logits [rows, V] never exist as a whole.
 ///
 ///   loss = mean over rows with target != ignore_index of  logsumexp(x_i W^T) - (x_i W^T)[target_i]
 ///
+/// with W without its padding rows, whose gradient is 0.
+///
 /// x        [..., C]  f32 or f64
 /// weight   [V, C]    dtype of x
-/// targets  [...]     i32, as many as rows of x; ignore_index rows carry no loss and no gradient
+/// targets  [...]     i32, as many as rows of x
 /// returns  loss [1]
 /// keeps    x (linear_input), weight, targets (index), log-sum-exp of each row (statistic);
 ///          backward makes the logits of each chunk again
 /// throws   ghost::Error when shapes do not fit, a target is out of range, or none counts
 Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
-                            const Tensor& targets, std::int32_t ignore_index = -1);
+                            const Tensor& targets, const CrossEntropyOptions& options = {});
 
 }  // namespace ghost

@@ -13,6 +13,7 @@ struct LinearCrossEntropyForward {
   Tensor logits;   // [chunk, V], scratch
   Tensor loss;     // [1]
   std::int32_t ignore_index;
+  std::int64_t vocab_size;  // at most V
 };
 
 struct LinearCrossEntropyBackward {
@@ -26,6 +27,7 @@ struct LinearCrossEntropyBackward {
   Tensor dweight;  // [V, C] or undefined; P = 1
   bool accumulate_dweight;
   std::int32_t ignore_index;
+  std::int64_t vocab_size;  // at most V
 };
 
 namespace cpu {

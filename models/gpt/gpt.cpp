@@ -67,7 +67,7 @@ Tensor Gpt::features(Context& ctx, const Tensor& tokens) const {
 Tensor Gpt::loss(Context& ctx, const Tensor& tokens, const Tensor& targets) {
   const Tensor x = features(ctx, tokens);
   const Context::Scope scope(ctx, "head");
-  return linear_cross_entropy(ctx, x, ctx.use(head()), targets);
+  return linear_cross_entropy(ctx, x, ctx.use(head()), targets, {.vocab_size = config_.vocab_size});
 }
 
 Tensor Gpt::logits(Context& ctx, const Tensor& tokens) {

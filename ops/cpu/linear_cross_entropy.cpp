@@ -53,20 +53,20 @@ void logits_of_rows(const Tensor& x, const Tensor& weight, const Tensor& logits,
 
 template <typename T>
 void forward(const LinearCrossEntropyForward& args) {
-  const std::int64_t vocab_size = args.weight.dim(0);
+  const std::int64_t padded_vocab = args.weight.dim(0);
   const std::int64_t rows = args.targets.numel();
   const std::int64_t chunk = args.logits.dim(0);
   const std::int32_t* targets = args.targets.data<std::int32_t>();
-  const std::int64_t count = count_targets(args.targets, vocab_size, args.ignore_index);
+  const std::int64_t count = count_targets(args.targets, args.vocab_size, args.ignore_index);
   T* losses = args.losses.data<T>();
   for (std::int64_t begin = 0; begin < rows; begin += chunk) {
     const std::int64_t chunk_rows = std::min(chunk, rows - begin);
     logits_of_rows<T>(args.x, args.weight, args.logits, begin, chunk_rows);
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < chunk_rows; ++i) {
-      const T* logits = args.logits.data<T>() + i * vocab_size;
+      const T* logits = args.logits.data<T>() + i * padded_vocab;
       const std::int32_t target = targets[begin + i];
-      const T lse = row_log_sum_exp(logits, vocab_size);
+      const T lse = row_log_sum_exp(logits, args.vocab_size);
       args.lse.data<T>()[begin + i] = lse;
       losses[begin + i] = target == args.ignore_index ? T{0} : lse - logits[target];
     }
@@ -95,12 +95,12 @@ void dlogits_of_row(T* logits, T lse, std::int32_t target, std::int32_t ignore_i
 
 template <typename T>
 void backward(const LinearCrossEntropyBackward& args) {
-  const std::int64_t vocab_size = args.weight.dim(0);
+  const std::int64_t padded_vocab = args.weight.dim(0);
   const std::int64_t channels = args.weight.dim(1);
   const std::int64_t rows = args.targets.numel();
   const std::int64_t chunk = args.logits.dim(0);
   const std::int64_t basis = args.dloss.dim(0);
-  const std::int64_t count = count_targets(args.targets, vocab_size, args.ignore_index);
+  const std::int64_t count = count_targets(args.targets, args.vocab_size, args.ignore_index);
   const std::int32_t* targets = args.targets.data<std::int32_t>();
   const T* dloss = args.dloss.data<T>();
   T* logits = args.logits.data<T>();
@@ -111,18 +111,20 @@ void backward(const LinearCrossEntropyBackward& args) {
     logits_of_rows<T>(args.x, args.weight, args.logits, begin, chunk_rows);
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < chunk_rows; ++i) {
-      dlogits_of_row(logits + i * vocab_size, args.lse.data<T>()[begin + i], targets[begin + i],
-                     args.ignore_index, scale, vocab_size);
+      T* row = logits + i * padded_vocab;
+      dlogits_of_row(row, args.lse.data<T>()[begin + i], targets[begin + i], args.ignore_index,
+                     scale, args.vocab_size);
+      std::fill(row + args.vocab_size, row + padded_vocab, T{0});
     }
     if (args.dx.defined()) {
-      gemm({.m = chunk_rows, .n = channels, .k = vocab_size}, T{1}, {logits, vocab_size},
+      gemm({.m = chunk_rows, .n = channels, .k = padded_vocab}, T{1}, {logits, padded_vocab},
            {args.weight.data<T>(), channels}, T{0},
            {args.dx.data<T>() + begin * channels, channels});
     }
     if (args.dweight.defined()) {
       const bool accumulate = args.accumulate_dweight || begin > 0;
-      gemm({.m = vocab_size, .n = channels, .k = chunk_rows}, T{1},
-           {logits, vocab_size, Transpose::kYes}, {args.x.data<T>() + begin * channels, channels},
+      gemm({.m = padded_vocab, .n = channels, .k = chunk_rows}, T{1},
+           {logits, padded_vocab, Transpose::kYes}, {args.x.data<T>() + begin * channels, channels},
            accumulate ? T{1} : T{0}, {args.dweight.data<T>(), channels});
     }
   }

@@ -21,6 +21,25 @@ TEST_CASE("linear_cross_entropy satisfies the op contract", "[ops]") {
                   }});
 }
 
+TEST_CASE("linear_cross_entropy satisfies the op contract with padding", "[ops]") {
+  test::check_op({.inputs = {{normal({4, 5}, 1)},
+                             {normal({7, 5}, 2), InputKind::kWeight},
+                             {tokens_of({4}, {4, 0, 3, -1}), InputKind::kConstant}},
+                  .run = [](Context& ctx, const Tensors& in) {
+                    return linear_cross_entropy(ctx, in[0], in[1], in[2], {.vocab_size = 5});
+                  }});
+}
+
+TEST_CASE("linear_cross_entropy does not see padding", "[ops]") {
+  Context ctx(Device{});
+  const Tensor x = normal({3, 4}, 1);
+  const Tensor weight = normal({8, 4}, 2);
+  const Tensor targets = tokens_of({3}, {0, 5, 2});
+  const Tensor padded = linear_cross_entropy(ctx, x, weight, targets, {.vocab_size = 6});
+  const Tensor cut = linear_cross_entropy(ctx, x, weight.slice(0, 6), targets);
+  CHECK(test::values_of(padded)[0] == Approx(test::values_of(cut)[0]).epsilon(1e-15));
+}
+
 TEST_CASE("linear_cross_entropy of equal logits is log V", "[ops]") {
   Context ctx(Device{});
   const Tensor x = test::tensor_of({2, 1}, {0, 0});
@@ -62,6 +81,11 @@ TEST_CASE("linear_cross_entropy refuses bad targets and shapes", "[ops]") {
   CHECK_THROWS_WITH(
       linear_cross_entropy(ctx, x, weight, tokens_of({2}, {1, 4})),
       "linear_cross_entropy: target 4 at position 1; expected less than vocab_size 4");
+  CHECK_THROWS_WITH(
+      linear_cross_entropy(ctx, x, weight, tokens_of({2}, {1, 3}), {.vocab_size = 3}),
+      "linear_cross_entropy: target 3 at position 1; expected less than vocab_size 3");
+  CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, weight, tokens_of({2}, {1, 3}), {.vocab_size = 5}),
+                    "linear_cross_entropy: vocab_size is 5; the weight has 4 rows");
   CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, weight, tokens_of({2}, {-1, -1})),
                     "linear_cross_entropy: all 2 targets are ignore_index -1");
   CHECK_THROWS_WITH(linear_cross_entropy(ctx, x, normal({4, 2}, 1), tokens_of({2}, {1, 1})),

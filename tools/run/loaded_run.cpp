@@ -90,9 +90,6 @@ bool is_gpt2_directory(const fs::path& path) {
 Config gpt2_run_config(const fs::path& directory) {
   Config config;
   config.model.gpt = read_gpt2_config(directory / "config.json");
-  // Columns that only pad the vocabulary would take part in the softmax, and GPT-2 never learned
-  // to make their logits small.
-  config.model.gpt.pad_vocab_to = 1;
   config.train.batch_size = 1;
   config.train.seq_len = config.model.gpt.max_seq_len;
   return config;
