@@ -51,9 +51,8 @@ void pin_elements_without_gradient(const Tensor& gradient, const Tensor& expecte
     return;
   }
   const double* g = gradient.data<double>();
-  const double largest = std::abs(
-      *std::max_element(g, g + gradient.numel(),
-                        [](double a, double b) { return std::abs(a) < std::abs(b); }));
+  const double largest = std::abs(*std::max_element(
+      g, g + gradient.numel(), [](double a, double b) { return std::abs(a) < std::abs(b); }));
   for (std::int64_t i = 0; i < gradient.numel(); ++i) {
     if (std::abs(g[i]) < 1e-12 * largest) {
       const double target = expected.data<double>()[i];

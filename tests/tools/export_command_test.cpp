@@ -43,9 +43,10 @@ void run_well(const TestDir& dir, const std::string& arguments) {
 
 TEST_CASE("export and import keep every parameter", "[tools]") {
   const TestDir dir;
-  train_tiny_run(dir, "--set model.pad_vocab_to=1");
+  train_tiny_run(dir);
   run_well(dir, "export runs/tiny --out hf");
   run_well(dir, "import hf --out runs/again");
+  constexpr std::size_t kVocabBytes = 21 * 16 * sizeof(float);  // the rows behind are padding
   const SafetensorsFile ours(dir / "runs/tiny/checkpoints/step-000006/model.safetensors");
   const SafetensorsFile again(dir / "runs/again/checkpoints/step-000000/model.safetensors");
   REQUIRE(ours.tensors().size() == again.tensors().size());
@@ -53,15 +54,17 @@ TEST_CASE("export and import keep every parameter", "[tools]") {
     INFO(tensor.name);
     const TensorView* found = again.find(tensor.name);
     REQUIRE(found != nullptr);
-    CHECK(found->shape == tensor.shape);
-    CHECK(std::equal(found->bytes.begin(), found->bytes.end(), tensor.bytes.begin(),
-                     tensor.bytes.end()));
+    REQUIRE(found->shape == tensor.shape);
+    const std::size_t size =
+        tensor.name == "transformer.wte.weight" ? kVocabBytes : tensor.bytes.size();
+    CHECK(std::equal(found->bytes.begin(), found->bytes.begin() + static_cast<std::ptrdiff_t>(size),
+                     tensor.bytes.begin()));
   }
 }
 
 TEST_CASE("an imported run can be evaluated and started from", "[tools]") {
   const TestDir dir;
-  train_tiny_run(dir, "--set model.pad_vocab_to=1");
+  train_tiny_run(dir);
   run_well(dir, "export runs/tiny --out hf");
   run_well(dir, "import hf --out runs/again");
   const std::string split =
@@ -77,8 +80,8 @@ TEST_CASE("an imported run can be evaluated and started from", "[tools]") {
   CHECK(loss("hf") == loss("runs/tiny"));
   for (const std::string source : {"hf", "runs/again"}) {
     run_well(dir,
-             "train tiny.yaml --overwrite --set run.dir=runs/more --set train.steps=0 "
-             "--set model.pad_vocab_to=1 --set train.init_from=" +
+             "train tiny.yaml --overwrite --set run.dir=runs/more --set train.steps=0 --set "
+             "train.init_from=" +
                  source);
     CHECK(loss("runs/more") == loss("runs/tiny"));
   }
