@@ -68,10 +68,12 @@ TEST_CASE("train keeps the run that a directory holds", "[tools]") {
 TEST_CASE("train refuses a checkpoint that does not fit", "[tools]") {
   const TemporaryDirectory dir;
   train_tiny_run(dir);
+  const std::string config = text_of(dir / "runs/tiny/config.yaml");
   check_refused(
       dir, "train --resume runs/tiny --set train.steps=9 --set model.channels=32", 1,
       "runs/tiny/checkpoints/step-000006/model.safetensors: tensor transformer.wte.weight "
       "has shape [64,16]; expected [64,32]");
+  CHECK(text_of(dir / "runs/tiny/config.yaml") == config);
   const auto model = dir / "runs/tiny/checkpoints/step-000006/model.safetensors";
   std::string bytes = text_of(model);
   bytes.back() = static_cast<char>(bytes.back() ^ 1);

@@ -13,6 +13,7 @@
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/run/config_options.h"
+#include "tools/run/run_data.h"
 #include "tools/run/threads.h"
 #include "tools/train/training_step.h"
 
@@ -125,14 +126,7 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
 void bench(const BenchOptions& options) {
   const Config config = options.config.load();
   set_threads(config.train.threads);
-  std::int64_t vocab_size = config.model.gpt.vocab_size;
-  if (vocab_size == 0) {
-    const auto tokenizer = open_tokenizer(config.data);
-    if (tokenizer == nullptr) {
-      fail<ConfigError>("model.vocab_size is 0 and the data has no tokenizer.json; expected one");
-    }
-    vocab_size = tokenizer->vocab_size();
-  }
+  const std::int64_t vocab_size = vocab_size_of(config);
   const auto model = make_model(config.model, vocab_size);
   TrainingStep step(config, *model, parse_device(config.device));
   if (!options.as_json) {

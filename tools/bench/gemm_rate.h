@@ -4,8 +4,8 @@
 
 namespace ghost {
 
-/// FLOP/s that the matrix-product library reaches alone on one product (median of a few runs, at
-/// least 50 ms in all), with the threads of this process.
+/// FLOP/s that the matrix-product library reaches alone on one product (the fastest of a few runs,
+/// at least 50 ms in all), with the threads of this process.
 double measure_gemm_rate(const GemmShape& shape);
 
 /// FLOP/s over a list of products, each measured alone: total FLOPs / total time.

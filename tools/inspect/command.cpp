@@ -6,6 +6,7 @@
 #include "tools/console/quantity.h"
 #include "tools/inspect/memory_plan.h"
 #include "tools/run/config_options.h"
+#include "tools/run/run_data.h"
 
 namespace ghost {
 namespace {
@@ -107,14 +108,7 @@ void inspect(const ConfigOptions& options) {
     source.file /= "config.yaml";
   }
   const Config config = source.load();
-  std::int64_t vocab_size = config.model.gpt.vocab_size;
-  if (vocab_size == 0) {
-    const auto tokenizer = open_tokenizer(config.data);
-    if (tokenizer == nullptr) {
-      fail<ConfigError>("model.vocab_size is 0 and the data has no tokenizer.json; expected one");
-    }
-    vocab_size = tokenizer->vocab_size();
-  }
+  const std::int64_t vocab_size = vocab_size_of(config);
   const auto model = make_model(config.model, vocab_size);
   const MemoryPlan plan = plan_memory(config, vocab_size);
   print_parameters(*model);

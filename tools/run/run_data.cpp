@@ -15,4 +15,15 @@ RunData open_run_data(const Config& config) {
   return data;
 }
 
+std::int64_t vocab_size_of(const Config& config) {
+  if (config.model.gpt.vocab_size > 0) {
+    return config.model.gpt.vocab_size;
+  }
+  const auto tokenizer = open_tokenizer(config.data);
+  if (tokenizer == nullptr) {
+    fail<ConfigError>("model.vocab_size is 0 and the data has no tokenizer.json; expected one");
+  }
+  return tokenizer->vocab_size();
+}
+
 }  // namespace ghost

@@ -20,4 +20,8 @@ struct RunData {
 /// Throws ghost::ConfigError naming key and file when a set cannot be opened or does not fit.
 RunData open_run_data(const Config& config);
 
+/// Tokens of the model's vocabulary: model.vocab_size, or else the tokenizer's. Opens no token
+/// files; throws ghost::ConfigError when neither says.
+std::int64_t vocab_size_of(const Config& config);
+
 }  // namespace ghost

@@ -54,38 +54,39 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
   step_ = std::make_unique<TrainingStep>(config_, *model_, parse_device(config_.device));
   state_.architecture = model_->architecture();
   peak_ = measure_peak(config_);
+  const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
   // Whatever can be wrong is found before a file is written.
-  if (!config_.train.init_from.empty()) {
+  if (!newest.has_value() && !config_.train.init_from.empty()) {
     load_weights(config_.train.init_from, *model_);
     console_.note(fmt::format("weights from {}", config_.train.init_from));
   }
-  open_directory(mode);
-  restore_or_begin(mode);
-}
-
-void Trainer::open_directory(StartMode mode) {
   if (mode != StartMode::kResume) {
     directory_.create(/*overwrite=*/mode == StartMode::kOverwrite);
   }
+  metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
+  newest.has_value() ? restore(*newest) : begin(mode);
+  write_run_files();
+}
+
+// Last, so that a resume that is refused leaves the files of the run as they were.
+void Trainer::write_run_files() const {
   write_file_atomically(directory_.config(), write_config(config_));
   if (data_.tokenizer != nullptr) {
     std::filesystem::create_directories(directory_.tokenizer());
     save_tokenizer(*data_.tokenizer, directory_.tokenizer());
   }
-  metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
 }
 
-void Trainer::restore_or_begin(StartMode mode) {
-  const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
-  if (newest.has_value()) {
-    state_ = load_model(*newest, model_->architecture(), named_values(model_->parameters()));
-    load_optimizer(*newest, optimizer_state());
-    metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
-    metrics_->event(state_.step, "resume", newest->filename().string());
-    saved_step_ = state_.step;
-    console_.note(fmt::format("resuming from {}", newest->string()));
-    return;
-  }
+void Trainer::restore(const std::filesystem::path& checkpoint) {
+  state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
+  load_optimizer(checkpoint, step_->optimizer().state());
+  metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
+  metrics_->event(state_.step, "resume", checkpoint.filename().string());
+  saved_step_ = state_.step;
+  console_.note(fmt::format("resuming from {}", checkpoint.string()));
+}
+
+void Trainer::begin(StartMode mode) {
   if (mode == StartMode::kResume) {
     metrics_->truncate(0);
     console_.note(
@@ -146,8 +147,8 @@ void Trainer::run(const StopSignal& stop) {
     metrics_->event(state_.step, "stop", stop.name());
     console_.note(fmt::format("{} at step {}: checkpoint written; go on with --resume {}",
                               stop.name(), state_.step, directory_.root().string()));
-  } else if (saved_step_ != state_.step) {
-    save_checkpoint();
+  } else {
+    save_checkpoint();  // a run of no steps has not reached one yet
   }
   console_.finish();
 }
@@ -227,13 +228,14 @@ void Trainer::evaluate() {
   metrics_->eval(line);
 }
 
-std::vector<NamedTensor> Trainer::optimizer_state() const { return step_->optimizer().state(); }
-
 void Trainer::save_checkpoint() {
+  if (saved_step_ == state_.step) {
+    return;
+  }
   metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
   state_.metrics_bytes = metrics_->size();
   const CheckpointDirectory checkpoints = directory_.checkpoints();
-  checkpoints.save(state_, named_values(model_->parameters()), optimizer_state());
+  checkpoints.save(state_, named_values(model_->parameters()), step_->optimizer().state());
   checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
   saved_step_ = state_.step;
 }

@@ -35,8 +35,9 @@ class Trainer {
   double last_val_loss() const { return last_val_loss_; }
 
  private:
-  void open_directory(StartMode mode);
-  void restore_or_begin(StartMode mode);
+  void restore(const std::filesystem::path& checkpoint);
+  void begin(StartMode mode);
+  void write_run_files() const;
   void announce();
   StepFacts train_step();
   void log_step(const StepFacts& facts);
@@ -44,7 +45,6 @@ class Trainer {
   void evaluate();
   void save_checkpoint();
   FillBatch batches_of(std::int64_t step) const;
-  std::vector<NamedTensor> optimizer_state() const;
 
   Config config_;
   Console& console_;

@@ -1,0 +1,57 @@
+#include <nlohmann/json.hpp>
+
+#include "tests/support/catch.h"
+#include "tests/tools/program.h"
+
+namespace ghost {
+namespace {
+
+using nlohmann::json;
+using test::run_program;
+using test::TemporaryDirectory;
+
+json bench(const TemporaryDirectory& dir, const std::string& arguments) {
+  const auto outcome = run_program(dir, "bench --json " + arguments);
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  return json::parse(outcome.out);
+}
+
+TEST_CASE("bench measures steps, products and bytes", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("small.yaml",
+            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
+            "train: {batch_size: 2, seq_len: 32}\n");
+  const json facts = bench(dir, "small.yaml --steps 3 --warmup 1");
+  CHECK(facts.at("ms_per_step").get<double>() > 0);
+  CHECK(facts.at("gemm_flops_per_s").get<double>() > 0);
+  CHECK(facts.at("steady_system_allocations").get<int>() == 0);
+  CHECK(facts.at("tokens_per_s").get<double>() ==
+        Approx(64 / (facts.at("ms_per_step").get<double>() * 1e-3)));
+  CHECK(facts.at("share_of_gemm").get<double>() ==
+        Approx(facts.at("flops_per_s").get<double>() / facts.at("gemm_flops_per_s").get<double>()));
+}
+
+TEST_CASE("bench needs a vocabulary", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("open.yaml", "model: {channels: 24, heads: 2}\n");
+  test::check_refused(dir, "bench open.yaml", 2,
+                      "model.vocab_size is 0 and the data has no tokenizer.json; expected one");
+}
+
+// The meter counts tensors only; the process also holds its code, the library's packing buffers
+// and the allocator's cut-offs.
+TEST_CASE("the meter accounts for the memory of the process at 124M parameters", "[slow]") {
+  const TemporaryDirectory dir;
+  const json facts = bench(dir, GHOST_SOURCE_DIR
+                           "/configs/gpt/gpt2_124m_fineweb.yaml --steps 1 --warmup 1 "
+                           "--set train.batch_size=1 --set train.micro_steps=1");
+  const double meter = facts.at("meter_peak_bytes").get<double>();
+  const double process = facts.at("process_peak_bytes").get<double>();
+  INFO("meter " << meter / (1 << 20) << " MiB, process " << process / (1 << 20) << " MiB");
+  CHECK(meter <= process);
+  CHECK(meter >= 0.9 * process);
+}
+
+}  // namespace
+}  // namespace ghost
