@@ -21,6 +21,7 @@ GptConfig config_of(const test::GoldenCase& golden) {
           .vocab_size = config.at("vocab_size"),
           .pad_vocab_to = 1,
           .bias = config.at("bias"),
+          .tied_head = !golden.has("param/lm_head.weight"),
           .gelu = config.at("gelu").get<std::string>().starts_with("exact") ? GeluForm::kErf
                                                                             : GeluForm::kTanh,
           .dropout = config.at("dropout"),

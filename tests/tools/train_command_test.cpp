@@ -10,6 +10,13 @@ using test::TemporaryDirectory;
 using test::text_of;
 using test::train_tiny_run;
 
+TEST_CASE("an unknown command is named", "[tools]") {
+  const TemporaryDirectory dir;
+  check_refused(dir, "trian", 2,
+                "unknown command trian; expected one of train, eval, sample, data, inspect, bench, "
+                "report, export, import");
+}
+
 TEST_CASE("train refuses configs that cannot be read", "[tools]") {
   const TemporaryDirectory dir;
   check_refused(dir, "train", 2, "train: expected a config file or --resume RUN_DIR");
