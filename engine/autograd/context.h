@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "engine/autograd/op.h"
@@ -23,7 +24,9 @@ struct GemmShape {
   std::int64_t k = 0;
 
   std::int64_t flops() const { return 2 * m * n * k; }
-  auto operator<=>(const GemmShape&) const = default;
+  bool operator<(const GemmShape& other) const {
+    return std::tie(m, n, k) < std::tie(other.m, other.n, other.k);
+  }
 };
 using GemmCounts = std::map<GemmShape, std::int64_t>;
 

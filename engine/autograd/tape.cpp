@@ -89,7 +89,7 @@ Tensor Tape::recompute(Context& ctx, const Origin& producer) {
 std::shared_ptr<const EncodedResidual> Tape::encode_once(Context& ctx, const Tensor& tensor,
                                                          Keep keep) {
   const EncodedKey key{tensor.storage()->serial(), tensor.offset(), tensor.numel(), keep};
-  if (const auto shared = encoded_[key].lock()) {
+  if (auto shared = encoded_[key].lock()) {
     return shared;
   }
   auto encoded = std::make_shared<const EncodedResidual>(
