@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <omp.h>
+
+#include "ops/cpu/parallel.h"
 
 namespace ghost::cpu {
 
@@ -10,7 +11,7 @@ namespace ghost::cpu {
 template <typename T>
 void column_sums(const T* x, std::int64_t rows, std::int64_t cols, bool accumulate, T* out) {
   constexpr std::int64_t kColumns = 64;
-#pragma omp parallel for schedule(static) if (rows * cols > (1 << 14))
+#pragma omp parallel for schedule(static) if (rows * cols > kParallelElements)
   for (std::int64_t begin = 0; begin < cols; begin += kColumns) {
     T sums[kColumns] = {};
     const std::int64_t count = begin + kColumns < cols ? kColumns : cols - begin;

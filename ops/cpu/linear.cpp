@@ -1,5 +1,6 @@
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/parallel.h"
 #include "ops/linear_kernels.h"
 
 namespace ghost::cpu {
@@ -7,7 +8,7 @@ namespace {
 
 template <typename T>
 void add_bias(const T* bias, T* y, std::int64_t rows, std::int64_t cols) {
-#pragma omp parallel for schedule(static) if (rows * cols > (1 << 14))
+#pragma omp parallel for schedule(static) if (rows * cols > kParallelElements)
   for (std::int64_t row = 0; row < rows; ++row) {
     T* out = y + row * cols;
 #pragma omp simd

@@ -1,11 +1,10 @@
 #include <cmath>
 
+#include "ops/cpu/parallel.h"
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost::cpu {
 namespace {
-
-constexpr std::int64_t kParallelElements = 1 << 14;
 
 // One pass: reads p, g, m, v and writes p, m, v, 7 words of traffic an element. Elements do not
 // meet, so the result does not depend on the number of threads.

@@ -1,9 +1,8 @@
+#include "ops/cpu/parallel.h"
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost::cpu {
 namespace {
-
-constexpr std::int64_t kParallelElements = 1 << 14;
 
 // One pass over all buffers. Elements do not meet, so the result does not depend on the number of
 // threads.
