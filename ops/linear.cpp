@@ -2,6 +2,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/linear_kernels.h"
+#include "ops/row_sketch.h"
 
 namespace ghost {
 namespace {
@@ -26,7 +27,7 @@ class Linear final : public Op {
     ctx.count_gemm({.m = x.numel() / x.dim(-1), .n = weight.dim(0), .k = weight.dim(1)});
     launch(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
     if (node.is_recorded_input(1)) {
-      node.keep("x", x);
+      keep_linear_input(ctx, node, "x", x);
     }
     node.keep("weight", weight);
     return {y};
@@ -37,9 +38,27 @@ class Linear final : public Op {
     const Tensor dy = pullback.dy();
     const Tensor weight = node.residual("weight");
     const std::int64_t rows = dy.numel() / dy.dim(-1);
+    const auto sketch = pullback.wanted(1) ? kept_sketch(node, "x") : nullptr;
+    if (sketch != nullptr) {
+      weight_backward(ctx, node, pullback, sketch);
+    } else {
+      weight_backward(ctx, node, pullback);
+    }
+    if (pullback.wanted(0)) {
+      Tensor dx = ctx.empty(dy.shape().with_last(weight.dim(1)), dy.dtype());
+      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
+      launch(ctx, LinearInputBackward{.dy = dy, .weight = weight, .dx = dx});
+      pullback.give(0, dx);
+    }
+  }
+
+ private:
+  static void weight_backward(Context& ctx, const Node& node, Pullback& pullback) {
+    const Tensor dy = pullback.dy();
     if (pullback.wanted(1)) {
       const GradientTarget target = pullback.target(1);
-      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
+      ctx.count_gemm(
+          {.m = target.grad.dim(0), .n = target.grad.dim(1), .k = dy.numel() / dy.dim(-1)});
       launch(ctx, LinearWeightBackward{.dy = dy,
                                        .x = node.residual("x"),
                                        .dweight = target.grad,
@@ -50,12 +69,19 @@ class Linear final : public Op {
       launch(ctx,
              LinearBiasBackward{.dy = dy, .dbias = target.grad, .accumulate = target.accumulate});
     }
-    if (pullback.wanted(0)) {
-      Tensor dx = ctx.empty(dy.shape().with_last(weight.dim(1)), dy.dtype());
-      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
-      launch(ctx, LinearInputBackward{.dy = dy, .weight = weight, .dx = dx});
-      pullback.give(0, dx);
+  }
+
+  // One pass over dy makes its sketch, its norm and the bias gradient.
+  static void weight_backward(Context& ctx, const Node& node, Pullback& pullback,
+                              std::shared_ptr<const RowSketch> sketch) {
+    const Tensor dy = pullback.dy();
+    GradientSketch gradient(ctx, std::move(sketch), dy.dim(-1));
+    std::optional<GradientTarget> dbias;
+    if (pullback.wanted(2)) {
+      dbias = pullback.target(2);
     }
+    gradient.add(ctx, dy, /*first_row=*/0, dbias);
+    gradient.write(ctx, pullback.target(1), node.module());
   }
 };
 

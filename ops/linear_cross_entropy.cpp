@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "engine/autograd/pullback.h"
+#include "engine/tensor/primitives.h"
 #include "ops/linear_cross_entropy_kernels.h"
+#include "ops/linear_kernels.h"
+#include "ops/row_sketch.h"
 
 namespace ghost {
 namespace {
@@ -11,17 +14,24 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::linear_cross_entropy(args); });
+  dispatch(ctx, [&] {
+    if constexpr (requires { cpu::linear(args); }) {
+      cpu::linear(args);
+    } else {
+      cpu::linear_cross_entropy(args);
+    }
+  });
 }
 
 /// Rows whose logits exist at a time: at most 64 MiB of them, at least 16 rows.
-Tensor chunk_of_logits(const Context& ctx, std::int64_t rows, std::int64_t vocab_size,
-                       DType dtype) {
+std::int64_t rows_of_chunk(std::int64_t rows, std::int64_t vocab_size, DType dtype) {
   constexpr std::int64_t kChunkBytes = std::int64_t{64} << 20;
   const std::int64_t fitting = kChunkBytes / (vocab_size * itemsize(dtype)) / 16 * 16;
-  const std::int64_t chunk = std::min(rows, std::max<std::int64_t>(fitting, 16));
-  return ctx.empty({chunk, vocab_size}, dtype);
+  return std::min(rows, std::max<std::int64_t>(fitting, 16));
 }
+
+/// x [..., C] as [rows, C], off the tape.
+Tensor as_rows(const Tensor& x, std::int64_t rows) { return x.reshape({rows, x.dim(-1)}).detach(); }
 
 class LinearCrossEntropy final : public Op {
  public:
@@ -29,69 +39,174 @@ class LinearCrossEntropy final : public Op {
 
   std::string_view name() const override { return "linear_cross_entropy"; }
   ResidualSpecs residuals() const override {
-    return {{"x", Role::kLinearInput},
-            {"weight", Role::kParameter},
-            {"targets", Role::kIndex},
-            {"lse", Role::kStatistic}};
+    return {{"x", Role::kLinearInput},        {"weight", Role::kParameter},
+            {"targets", Role::kIndex},        {"lse", Role::kStatistic},
+            {"dlogits", Role::kLossGradient}, {"dx", Role::kLossGradient}};
   }
 
+  // Which way backward will go is settled here:
+  //   a sketched weight gradient   dx and the sketch of dlogits are formed now, chunk by chunk
+  //   all logits fit into a chunk  they become dlogits, which are kept
+  //   otherwise                    x and log-sum-exps are kept and each chunk is made again
   Tensors forward(Context& ctx, Node& node) const override {
-    const Tensor& x = node.input(0);
     const Tensor& weight = node.input(1);
-    const Tensor& targets = node.input(2);
-    const std::int64_t rows = targets.numel();
-    Tensor loss = ctx.empty({1}, x.dtype());
-    Tensor lse = ctx.empty({rows}, x.dtype());
+    const std::int64_t rows = node.input(2).numel();
+    const Tensor x = as_rows(node.input(0), rows);
+    const Tensor targets = node.input(2).reshape({rows});
+    const std::int64_t chunk = rows_of_chunk(rows, weight.dim(0), x.dtype());
+    const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
+    const bool makes_gradient = node.is_recorded() && (is_sketched || chunk == rows);
+    std::int64_t count = 1;
+    launch(ctx, CrossEntropyCount{.targets = targets,
+                                  .ignore_index = options_.ignore_index,
+                                  .vocab_size = options_.vocab_size,
+                                  .count = &count});
+    if (makes_gradient) {
+      keep_linear_input(ctx, node, "x", node.input(0));
+    } else {
+      node.keep("x", node.input(0));
+    }
+    std::shared_ptr<GradientSketch> sketch;
+    Tensor dx;
+    if (is_sketched) {
+      sketch = std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), weight.dim(0));
+      dx = ctx.empty(x.shape(), x.dtype());
+      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
+    }
+    const Tensor logits = ctx.empty({chunk, weight.dim(0)}, x.dtype());
+    const Tensor lse = ctx.empty({rows}, x.dtype());
+    const Tensor losses = ctx.empty({rows}, x.dtype());
     ctx.count_gemm({.m = rows, .n = weight.dim(0), .k = weight.dim(1)});
-    launch(ctx,
-           LinearCrossEntropyForward{.x = x,
-                                     .weight = weight,
-                                     .targets = targets,
-                                     .lse = lse,
-                                     .losses = ctx.empty({rows}, x.dtype()),
-                                     .logits = chunk_of_logits(ctx, rows, weight.dim(0), x.dtype()),
-                                     .loss = loss,
-                                     .ignore_index = options_.ignore_index,
-                                     .vocab_size = options_.vocab_size});
-    node.keep("x", x);
+    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
+      const std::int64_t end = std::min(rows, begin + chunk);
+      const Tensor piece = logits.slice(0, end - begin);
+      launch(ctx, LinearForward{.x = x.slice(begin, end), .weight = weight, .y = piece});
+      launch(ctx, CrossEntropyLoss{.logits = piece,
+                                   .targets = targets.slice(begin, end),
+                                   .lse = lse.slice(begin, end),
+                                   .losses = losses.slice(begin, end),
+                                   .ignore_index = options_.ignore_index,
+                                   .vocab_size = options_.vocab_size,
+                                   .makes_gradient = makes_gradient,
+                                   .scale = 1.0 / static_cast<double>(count)});
+      if (is_sketched) {
+        launch(ctx, LinearInputBackward{.dy = piece, .weight = weight, .dx = dx.slice(begin, end)});
+        sketch->add(ctx, piece, begin);
+      }
+    }
+    const Tensor loss = ctx.empty({1}, x.dtype());
+    launch(ctx, CrossEntropyMean{.losses = losses, .loss = loss, .count = count});
+
     node.keep("weight", weight);
-    node.keep("targets", targets);
-    node.keep("lse", lse);
+    node.keep("targets", makes_gradient ? Tensor{} : node.input(2));
+    node.keep("lse", makes_gradient ? Tensor{} : lse);
+    node.keep("dx", dx);
+    if (is_sketched) {
+      node.keep_sketch("dlogits", sketch);
+    } else {
+      node.keep("dlogits", makes_gradient ? logits : Tensor{});
+    }
     return {loss};
   }
 
   // With p = exp(logits - lse) and n counted rows: dlogits = dloss / n * (p - onehot(target)),
   //   dx = dlogits weight,   dweight = dlogits^T x
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    const Tensor x = node.residual("x");
-    const Tensor weight = node.residual("weight");
-    const Tensor targets = node.residual("targets");
-    const GemmShape logits_shape{.m = targets.numel(), .n = weight.dim(0), .k = weight.dim(1)};
-    LinearCrossEntropyBackward args{
-        .x = x,
-        .weight = weight,
-        .targets = targets,
-        .lse = node.residual("lse"),
-        .dloss = pullback.dy(),
-        .logits = chunk_of_logits(ctx, targets.numel(), weight.dim(0), x.dtype()),
-        .ignore_index = options_.ignore_index,
-        .vocab_size = options_.vocab_size};
-    ctx.count_gemm(logits_shape);
-    if (pullback.wanted(0)) {
-      args.dx = ctx.empty(x.shape().with_first(pullback.basis_size()), x.dtype());
-      ctx.count_gemm({.m = logits_shape.m, .n = logits_shape.k, .k = logits_shape.n});
+    if (const auto sketch = kept_gradient(node, "dlogits")) {
+      if (pullback.wanted(1)) {
+        sketch->write(ctx, pullback.target(1), node.module(), item(pullback.dy()));
+      }
+      give_dx(ctx, node, pullback, node.residual("dx"));
+    } else if (const Tensor dlogits = node.residual("dlogits"); dlogits.defined()) {
+      backward_from(ctx, node, pullback, dlogits);
+    } else {
+      backward_in_chunks(ctx, node, pullback);
     }
-    if (pullback.wanted(1)) {
-      const GradientTarget target = pullback.target(1);
-      args.dweight = target.grad;
-      args.accumulate_dweight = target.accumulate;
-      ctx.count_gemm({.m = logits_shape.n, .n = logits_shape.k, .k = logits_shape.m});
-    }
-    launch(ctx, args);
-    pullback.give(0, args.dx);
   }
 
  private:
+  /// dx for a loss cotangent of 1, times those there are.
+  static void give_dx(Context& ctx, const Node& node, Pullback& pullback, const Tensor& unit) {
+    if (pullback.wanted(0)) {
+      const TensorFacts& x = node.facts(0);
+      Tensor dx = ctx.empty(x.shape.with_first(pullback.basis_size()), x.dtype);
+      launch(ctx, CrossEntropyScale{.dloss = pullback.dy(), .x = unit, .out = dx});
+      pullback.give(0, dx);
+    }
+  }
+
+  static void backward_from(Context& ctx, const Node& node, Pullback& pullback,
+                            const Tensor& dlogits) {
+    const Tensor weight = node.residual("weight");
+    const std::int64_t rows = dlogits.dim(0);
+    if (pullback.wanted(1)) {
+      const GradientTarget target = pullback.target(1);
+      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
+      launch(ctx, LinearWeightBackward{.dy = dlogits,
+                                       .x = as_rows(node.residual("x"), rows),
+                                       .dweight = target.grad,
+                                       .accumulate = target.accumulate,
+                                       .alpha = item(pullback.dy())});
+    }
+    if (pullback.wanted(0)) {
+      const Tensor unit = ctx.empty({rows, weight.dim(1)}, dlogits.dtype());
+      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
+      launch(ctx, LinearInputBackward{.dy = dlogits, .weight = weight, .dx = unit});
+      give_dx(ctx, node, pullback, unit);
+    }
+  }
+
+  void backward_in_chunks(Context& ctx, const Node& node, Pullback& pullback) const {
+    const Tensor weight = node.residual("weight");
+    const std::int64_t rows = node.facts(2).shape.numel();
+    const Tensor x = as_rows(node.residual("x"), rows);
+    const Tensor targets = node.residual("targets").reshape({rows});
+    const Tensor lse = node.residual("lse");
+    const std::int64_t chunk = rows_of_chunk(rows, weight.dim(0), x.dtype());
+    const Tensor logits = ctx.empty({chunk, weight.dim(0)}, x.dtype());
+    std::int64_t count = 1;
+    launch(ctx, CrossEntropyCount{.targets = targets,
+                                  .ignore_index = options_.ignore_index,
+                                  .vocab_size = options_.vocab_size,
+                                  .count = &count});
+    ctx.count_gemm({.m = rows, .n = weight.dim(0), .k = weight.dim(1)});
+    Tensor unit;
+    if (pullback.wanted(0)) {
+      unit = ctx.empty(x.shape(), x.dtype());
+      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
+    }
+    GradientTarget target;
+    if (pullback.wanted(1)) {
+      target = pullback.target(1);
+      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
+    }
+    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
+      const std::int64_t end = std::min(rows, begin + chunk);
+      const Tensor piece = logits.slice(0, end - begin);
+      launch(ctx, LinearForward{.x = x.slice(begin, end), .weight = weight, .y = piece});
+      launch(ctx, CrossEntropyGradient{.logits = piece,
+                                       .targets = targets.slice(begin, end),
+                                       .lse = lse.slice(begin, end),
+                                       .ignore_index = options_.ignore_index,
+                                       .vocab_size = options_.vocab_size,
+                                       .scale = 1.0 / static_cast<double>(count)});
+      if (unit.defined()) {
+        launch(ctx,
+               LinearInputBackward{.dy = piece, .weight = weight, .dx = unit.slice(begin, end)});
+      }
+      if (target.grad.defined()) {
+        launch(ctx, LinearWeightBackward{.dy = piece,
+                                         .x = x.slice(begin, end),
+                                         .dweight = target.grad,
+                                         .accumulate = target.accumulate || begin > 0,
+                                         .alpha = item(pullback.dy())});
+      }
+    }
+    if (unit.defined()) {
+      give_dx(ctx, node, pullback, unit);
+    }
+  }
+
   CrossEntropyOptions options_;
 };
 

@@ -20,8 +20,10 @@ struct CrossEntropyOptions {
 /// weight   [V, C]    dtype of x
 /// targets  [...]     i32, as many as rows of x
 /// returns  loss [1]
-/// keeps    x (linear_input), weight, targets (index), log-sum-exp of each row (statistic);
-///          backward makes the logits of each chunk again
+/// keeps    x (linear_input), weight, and
+///          where all logits fit into a chunk, their gradient (loss_gradient), else targets (index)
+///          and log-sum-exps (statistic): backward makes the logits of each chunk again;
+///          where x is kept as a sketch, dx and the sketch of the logits' gradient (loss_gradient)
 /// throws   ghost::Error when shapes do not fit, a target is out of range, or none counts
 Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
                             const Tensor& targets, const CrossEntropyOptions& options = {});

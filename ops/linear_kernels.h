@@ -22,6 +22,7 @@ struct LinearWeightBackward {
   Tensor x;        // [rows, N]
   Tensor dweight;  // [M, N]
   bool accumulate;
+  double alpha = 1;  // dweight = alpha dy^T x
 };
 
 struct LinearBiasBackward {

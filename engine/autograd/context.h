@@ -17,6 +17,8 @@
 
 namespace ghost {
 
+class StateStore;
+
 /// A matrix product C [m, n] = A [m, k] B [k, n], as ops report it.
 struct GemmShape {
   std::int64_t m = 0;
@@ -75,6 +77,18 @@ class Context {
   std::int64_t site() const { return stream_.site; }
   void set_site(std::int64_t site) { stream_.site = site; }
 
+  /// What each row of the batch is, for residuals that group rows by it: [rows] i32 or undefined.
+  struct RowLabels {
+    Tensor tokens;
+    Tensor targets;
+  };
+  const RowLabels& row_labels() const { return row_labels_; }
+  void set_row_labels(RowLabels labels) { row_labels_ = std::move(labels); }
+
+  /// Where ways of keeping residuals remember; null outside of training.
+  StateStore* state_store() const { return state_store_; }
+  void attach_state_store(StateStore* store) { state_store_ = store; }
+
   /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
   void attach_gemm_counts(GemmCounts* counts) { gemm_counts_ = counts; }
   void count_gemm(const GemmShape& shape) const {
@@ -123,6 +137,8 @@ class Context {
   RandomStream stream_;
   std::int64_t store_site_ = 0;
   std::string module_;
+  RowLabels row_labels_;
+  StateStore* state_store_ = nullptr;
   GemmCounts* gemm_counts_ = nullptr;
   Observer observer_;
 };

@@ -26,24 +26,51 @@ bool Node::is_recorded_input(std::size_t i) const {
   return is_recorded_ && inputs_.at(i).defined() && ctx_->tape()->records(inputs_[i]);
 }
 
+ResidualSpec Node::declared(std::string_view name) const {
+  for (const ResidualSpec& spec : op_->residuals()) {
+    if (spec.name == name) {
+      return spec;
+    }
+  }
+  fail("op {} keeps {} without having declared it", op_->name(), name);
+}
+
+bool Node::wants_sketch() const {
+  return is_recorded_ && ctx_->tape()->plan().keep_for(module_, Role::kLinearInput,
+                                                       /*is_cheap_output=*/false) == Keep::kSketch;
+}
+
+void Node::keep_sketch(std::string_view name, const Tensor& tensor, const MakeSketch& make) {
+  const ResidualSpec spec = declared(name);
+  Tape& tape = *ctx_->tape();
+  residuals_.push_back({.name = spec.name,
+                        .role = spec.role,
+                        .keep = Keep::kSketch,
+                        .shape = tensor.shape(),
+                        .dtype = tensor.dtype(),
+                        .sketch = tape.sketch_once(module_, tensor, make)});
+}
+
+void Node::keep_sketch(std::string_view name, std::shared_ptr<const ResidualSketch> sketch) {
+  const ResidualSpec spec = declared(name);
+  residuals_.push_back(
+      {.name = spec.name, .role = spec.role, .keep = Keep::kSketch, .sketch = std::move(sketch)});
+}
+
 void Node::keep(std::string_view name, const Tensor& tensor) {
   if (!is_recorded_) {
     return;
   }
-  const ResidualSpecs specs = op_->residuals();
-  const auto spec = std::find_if(specs.begin(), specs.end(),
-                                 [&](const ResidualSpec& s) { return s.name == name; });
-  GHOST_CHECK(spec != specs.end(), "op {} keeps {} without having declared it", op_->name(), name);
-
+  const ResidualSpec spec = declared(name);
   if (!tensor.defined()) {  // an absent optional input, a bias as a rule
-    residuals_.push_back({.name = spec->name, .role = spec->role});
+    residuals_.push_back({.name = spec.name, .role = spec.role});
     return;
   }
 
   Tape& tape = *ctx_->tape();
   Residual residual{
-      .name = spec->name, .role = spec->role, .shape = tensor.shape(), .dtype = tensor.dtype()};
-  residual.keep = tape.plan().keep_for(module_, spec->role, tape.is_cheap_output(tensor));
+      .name = spec.name, .role = spec.role, .shape = tensor.shape(), .dtype = tensor.dtype()};
+  residual.keep = tape.plan().keep_for(module_, spec.role, tape.is_cheap_output(tensor));
   switch (residual.keep) {
     case Keep::kExact:
       if (tensor.storage()->tag() == MemoryTag::kWorkspace) {
@@ -60,24 +87,33 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
       ++tape.node_at(residual.producer).recompute_users_;
       break;
     case Keep::kSketch:
-      fail("keep: sketch is not available for {} in {}", name, module_);
+      fail("{} of {} in {} cannot be kept as a sketch", name, op_->name(), module_);
   }
   residuals_.push_back(std::move(residual));
 }
 
-Tensor Node::residual(std::string_view name) const {
+const Node::Residual& Node::find(std::string_view name) const {
   const auto found = std::find_if(residuals_.begin(), residuals_.end(),
                                   [&](const Residual& r) { return r.name == name; });
   GHOST_CHECK(found != residuals_.end(), "op {} in {} has no residual {}", op_->name(), module_,
               name);
-  switch (found->keep) {
+  return *found;
+}
+
+std::shared_ptr<const ResidualSketch> Node::sketch(std::string_view name) const {
+  return find(name).sketch;
+}
+
+Tensor Node::residual(std::string_view name) const {
+  const Residual& found = find(name);
+  switch (found.keep) {
     case Keep::kExact:
-      return found->exact;
+      return found.exact;
     case Keep::kBF16:
     case Keep::kInt8:
-      return decode_residual(*found->encoded, found->dtype).reshape(found->shape);
+      return decode_residual(*found.encoded, found.dtype).reshape(found.shape);
     case Keep::kRecompute:
-      return ctx_->tape()->recompute(*ctx_, found->producer).reshape(found->shape);
+      return ctx_->tape()->recompute(*ctx_, found.producer).reshape(found.shape);
     case Keep::kSketch:
       break;
   }
@@ -96,6 +132,9 @@ std::vector<Node::KeptFacts> Node::kept() const {
       facts.storage = encoded.values.storage()->serial();
       facts.bytes =
           encoded.values.bytes() + (encoded.scales.defined() ? encoded.scales.bytes() : 0);
+    } else if (residual.sketch != nullptr) {
+      facts.storage = reinterpret_cast<std::uintptr_t>(residual.sketch.get());
+      facts.bytes = residual.sketch->bytes();
     }
     out.push_back(facts);
   }

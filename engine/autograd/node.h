@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,12 +9,14 @@
 
 #include "engine/autograd/residual_codec.h"
 #include "engine/autograd/residual_plan.h"
+#include "engine/autograd/residual_sketch.h"
 #include "engine/tensor/tensor.h"
 
 namespace ghost {
 
 class Context;
 class Op;
+struct ResidualSpec;
 class Tape;
 struct Parameter;
 
@@ -35,6 +38,14 @@ class Node {
   /// Keeps a residual under a name and role that the op has declared. Nothing happens when the
   /// tape does not record.
   void keep(std::string_view name, const Tensor& tensor);
+  /// Whether the plan wants a sketch of the op's linear input: then `keep_sketch` instead of
+  /// `keep`.
+  bool wants_sketch() const;
+  /// Keeps a sketch of `tensor`, which `make` forms unless another op has kept one of it already.
+  using MakeSketch = std::function<std::shared_ptr<const ResidualSketch>(const SketchConfig&)>;
+  void keep_sketch(std::string_view name, const Tensor& tensor, const MakeSketch& make);
+  /// Keeps an object of the op's own.
+  void keep_sketch(std::string_view name, std::shared_ptr<const ResidualSketch> sketch);
   bool is_recorded() const { return is_recorded_; }
   /// Whether a backward pass may ask for the cotangent of this input.
   bool is_recorded_input(std::size_t i) const;
@@ -42,6 +53,8 @@ class Node {
   // In backward.
   /// A kept residual in its own dtype: exact, decoded, or made again by the op that made it.
   Tensor residual(std::string_view name) const;
+  /// The sketch kept under that name; null when the residual was kept otherwise.
+  std::shared_ptr<const ResidualSketch> sketch(std::string_view name) const;
   const TensorFacts& facts(std::size_t input) const { return inputs_facts_.at(input); }
 
   const Op& op() const { return *op_; }
@@ -61,6 +74,10 @@ class Node {
  private:
   friend class Tape;
 
+  struct Residual;
+  ResidualSpec declared(std::string_view name) const;
+  const Residual& find(std::string_view name) const;
+
   struct Residual {
     std::string_view name;
     Role role = Role::kStatistic;
@@ -69,6 +86,7 @@ class Node {
     DType dtype = DType::kF32;
     Tensor exact;
     std::shared_ptr<const EncodedResidual> encoded;
+    std::shared_ptr<const ResidualSketch> sketch;
     Origin producer;  // kRecompute
   };
 

@@ -5,21 +5,32 @@
 
 namespace ghost {
 
+bool ResidualRule::matches(std::string_view module_path, Role of) const {
+  // Only a linear's input can be a sketch: a rule for all roles means that one.
+  return glob_match(module, module_path) && glob_match(role, role_name(of)) &&
+         (keep != Keep::kSketch || of == Role::kLinearInput);
+}
+
+void ResidualRule::validate(const std::string& prefix) const {
+  bool is_known = false;
+  for (int i = 0; i < kNumRoles; ++i) {
+    is_known = is_known || glob_match(role, role_name(static_cast<Role>(i)));
+  }
+  check_range(is_known, prefix + "role", role, "a glob that matches a role, as linear_input");
+  if (keep == Keep::kSketch) {
+    check_range(glob_match(role, role_name(Role::kLinearInput)), prefix + "role", role,
+                "linear_input, the role that can be kept as a sketch");
+  }
+  check_range(!rank.has_value() || *rank >= 1, prefix + "rank", rank.value_or(1), "at least 1");
+  const double fraction = rank_fraction.value_or(1);
+  check_range(fraction > 0 && fraction <= 1, prefix + "rank_fraction", fraction,
+              "more than 0 and at most 1");
+}
+
 void ResidualsConfig::validate(const std::string& prefix) const {
   check_range(group > 0, prefix + "group", group, "a positive number of elements");
-  constexpr std::string_view kKeeps =
-      "exact, cast(bf16), int8 or recompute (sketches are not available in this version)";
-  check_range(keep != Keep::kSketch, prefix + "default", keep, kKeeps);
-  for (std::size_t i = 0; i < rules.size(); ++i) {
-    const std::string rule = fmt::format("{}rules.{}.", prefix, i);
-    check_range(rules[i].keep != Keep::kSketch, rule + "keep", rules[i].keep, kKeeps);
-    bool is_known = false;
-    for (int role = 0; role <= static_cast<int>(Role::kParameter); ++role) {
-      is_known = is_known || glob_match(rules[i].role, role_name(static_cast<Role>(role)));
-    }
-    check_range(is_known, rule + "role", rules[i].role,
-                "a glob that matches a role, as linear_input");
-  }
+  check_range(keep != Keep::kSketch, prefix + "default", keep,
+              "exact, cast(bf16), int8 or recompute; sketches are for rules or presets");
 }
 
 std::string_view role_name(Role role) {
@@ -40,6 +51,8 @@ std::string_view role_name(Role role) {
       return "statistic";
     case Role::kIndex:
       return "index";
+    case Role::kLossGradient:
+      return "loss_gradient";
     case Role::kParameter:
       return "parameter";
   }
@@ -72,19 +85,40 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
+const ResidualRule* ResidualPlan::rule_for(std::string_view module, Role role) const {
+  for (auto rule = config_.rules.rbegin(); rule != config_.rules.rend(); ++rule) {
+    if (rule->matches(module, role)) {
+      return &*rule;
+    }
+  }
+  return nullptr;
+}
+
 Keep ResidualPlan::keep_for(std::string_view module, Role role, bool is_cheap_output) const {
-  if (role == Role::kStatistic || role == Role::kIndex || role == Role::kParameter) {
+  if (role == Role::kStatistic || role == Role::kIndex || role == Role::kLossGradient ||
+      role == Role::kParameter) {
     return Keep::kExact;
   }
-  for (auto rule = config_.rules.rbegin(); rule != config_.rules.rend(); ++rule) {
-    if (glob_match(rule->module, module) && glob_match(rule->role, role_name(role))) {
-      return rule->keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : rule->keep;
-    }
+  if (const ResidualRule* rule = rule_for(module, role)) {
+    return rule->keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : rule->keep;
   }
   if (config_.recompute == Recompute::kCheap && is_cheap_output) {
     return Keep::kRecompute;
   }
   return config_.keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : config_.keep;
+}
+
+SketchConfig ResidualPlan::sketch_for(std::string_view module) const {
+  SketchConfig sketch = config_.sketch;
+  const ResidualRule* rule = rule_for(module, Role::kLinearInput);
+  if (rule != nullptr && rule->rank.has_value()) {
+    sketch.rank = *rule->rank;
+    sketch.rank_fraction.reset();
+  }
+  if (rule != nullptr && rule->rank_fraction.has_value()) {
+    sketch.rank_fraction = rule->rank_fraction;
+  }
+  return sketch;
 }
 
 ResidualPlan ResidualPlan::inside_block() const {

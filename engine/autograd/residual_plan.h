@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/autograd/sketch_config.h"
 #include "engine/config/enum_names.h"
 
 namespace ghost {
@@ -16,10 +18,11 @@ enum class Role {
   kActivationInput,
   kAttentionQkv,
   kAttentionOutput,
-  kBlockInput,  // of a block that is recomputed
-  kStatistic,   // means, log-sum-exps: small, always exact
-  kIndex,       // tokens, targets: always exact
-  kParameter,   // refers to the parameter, costs nothing
+  kBlockInput,    // of a block that is recomputed
+  kStatistic,     // means, log-sum-exps: small, always exact
+  kIndex,         // tokens, targets: always exact
+  kLossGradient,  // what a loss keeps of its own gradient: always exact
+  kParameter,     // refers to the parameter, costs nothing
 };
 
 enum class Keep {
@@ -58,13 +61,19 @@ struct ResidualRule {
   std::string module = "*";  // glob over module paths such as blocks.0.mlp.c_fc
   std::string role = "*";    // glob over role names
   Keep keep = Keep::kExact;
+  std::optional<std::int64_t> rank;  // of a sketch; unset: as in `sketch`
+  std::optional<double> rank_fraction;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("module", module, "glob over module paths, as blocks.*.mlp.*");
     visit("role", role, "glob over roles, as linear_input");
-    visit("keep", keep, "how the residual is kept");
+    visit("keep", keep, "how the residual is kept; sketch is for linear_input");
+    visit("rank", rank, "rows of a sketch, instead of residuals.sketch.rank");
+    visit("rank_fraction", rank_fraction, "the same as a share of the rows");
   }
+  bool matches(std::string_view module_path, Role of) const;
+  void validate(const std::string& prefix) const;
 };
 
 /// How a run keeps what backward needs.
@@ -73,6 +82,7 @@ struct ResidualsConfig {
   std::vector<ResidualRule> rules;
   Recompute recompute = Recompute::kNone;
   std::int64_t group = 64;  // elements that share one int8 scale
+  SketchConfig sketch;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -80,10 +90,12 @@ struct ResidualsConfig {
     visit("rules", rules, "module and role globs; the last match wins");
     visit("recompute", recompute, "cheap: norm and activation outputs; block: whole blocks");
     visit("group", group, "elements that share one int8 scale, > 0");
+    visit("sketch", sketch, "");
   }
   void validate(const std::string& prefix) const;
 };
 
+inline constexpr int kNumRoles = static_cast<int>(Role::kParameter) + 1;
 std::string_view role_name(Role role);
 bool is_approximate(Keep keep);
 
@@ -98,6 +110,11 @@ class ResidualPlan {
 
   /// `is_cheap_output`: the tensor is the output of an op that can make it again cheaply.
   Keep keep_for(std::string_view module, Role role, bool is_cheap_output) const;
+  /// Options of the sketch where keep_for says kSketch: a linear's input.
+  SketchConfig sketch_for(std::string_view module) const;
+  /// Share of the run that is done, 0 to 1: rank schedules follow it.
+  double progress() const { return progress_; }
+  void set_progress(double progress) { progress_ = progress; }
   Recompute recompute() const { return config_.recompute; }
   std::int64_t group() const { return config_.group; }
 
@@ -105,7 +122,10 @@ class ResidualPlan {
   ResidualPlan inside_block() const;
 
  private:
+  const ResidualRule* rule_for(std::string_view module, Role role) const;
+
   ResidualsConfig config_;
+  double progress_ = 0;
 };
 
 }  // namespace ghost

@@ -98,6 +98,24 @@ std::shared_ptr<const EncodedResidual> Tape::encode_once(Context& ctx, const Ten
   return encoded;
 }
 
+std::shared_ptr<const ResidualSketch> Tape::sketch_once(std::string_view module,
+                                                        const Tensor& tensor,
+                                                        const Node::MakeSketch& make) {
+  const SketchConfig config = plan_.sketch_for(module);
+  const EncodedKey key{.storage = tensor.storage()->serial(),
+                       .offset = tensor.offset(),
+                       .numel = tensor.numel(),
+                       .keep = Keep::kSketch,
+                       .rank = config.rank,
+                       .rank_fraction = config.rank_fraction.value_or(0)};
+  if (auto shared = sketches_[key].lock()) {
+    return shared;
+  }
+  auto sketch = make(config);
+  sketches_[key] = sketch;
+  return sketch;
+}
+
 /// One call of one node's rule.
 class Tape::NodePullback final : public Pullback {
  public:
@@ -316,6 +334,7 @@ void Tape::clear() {
   nodes_.clear();
   parameter_leaves_.clear();
   encoded_.clear();
+  sketches_.clear();
   serial_ = next_tape_serial();
 }
 

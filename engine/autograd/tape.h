@@ -47,6 +47,8 @@ class Tape {
 
   const std::deque<Node>& nodes() const { return nodes_; }
   const ResidualPlan& plan() const { return plan_; }
+  /// Share of the run that is done, 0 to 1.
+  void set_progress(double progress) { plan_.set_progress(progress); }
   bool records(const Tensor& tensor) const { return tensor.origin().tape == serial_; }
 
  private:
@@ -72,12 +74,16 @@ class Tape {
     std::int64_t offset;
     std::int64_t numel;
     Keep keep;
+    std::int64_t rank = 0;  // of sketches: a number or a share of the rows
+    double rank_fraction = 0;
     bool operator==(const EncodedKey&) const = default;
   };
   struct EncodedKeyHash {
     std::size_t operator()(const EncodedKey& key) const;
   };
   std::shared_ptr<const EncodedResidual> encode_once(Context& ctx, const Tensor& tensor, Keep keep);
+  std::shared_ptr<const ResidualSketch> sketch_once(std::string_view module, const Tensor& tensor,
+                                                    const Node::MakeSketch& make);
 
   ResidualPlan plan_;
   std::uint64_t serial_;
@@ -85,6 +91,7 @@ class Tape {
   std::unordered_map<const Parameter*, std::int32_t> parameter_leaves_;
   // Inputs that several ops share are encoded once.
   std::unordered_map<EncodedKey, std::weak_ptr<const EncodedResidual>, EncodedKeyHash> encoded_;
+  std::unordered_map<EncodedKey, std::weak_ptr<const ResidualSketch>, EncodedKeyHash> sketches_;
 };
 
 }  // namespace ghost

@@ -46,8 +46,9 @@ void linear(const LinearWeightBackward& args) {
   const std::int64_t m = args.dweight.dim(0);
   const std::int64_t n = args.dweight.dim(1);
   visit_real(args.dy.dtype(), [&]<typename T>() {
-    gemm({.m = m, .n = n, .k = args.x.numel() / n}, T{1}, {args.dy.data<T>(), m, Transpose::kYes},
-         {args.x.data<T>(), n}, args.accumulate ? T{1} : T{0}, {args.dweight.data<T>(), n});
+    gemm({.m = m, .n = n, .k = args.x.numel() / n}, static_cast<T>(args.alpha),
+         {args.dy.data<T>(), m, Transpose::kYes}, {args.x.data<T>(), n},
+         args.accumulate ? T{1} : T{0}, {args.dweight.data<T>(), n});
   });
 }
 

@@ -25,7 +25,7 @@ nlohmann::json read_manifest(const fs::path& path) {
 GoldenCase::GoldenCase(fs::path directory, nlohmann::json manifest)
     : directory_(std::move(directory)),
       manifest_(std::move(manifest)),
-      name_(manifest_.at("case").get<std::string>()) {}
+      name_(manifest_.at(manifest_.contains("case") ? "case" : "name").get<std::string>()) {}
 
 Tensor GoldenCase::array(const std::string& name) const {
   INFO("array " << name << " of " << directory_.string());
@@ -36,6 +36,14 @@ Tensor GoldenCase::array(const std::string& name) const {
   if (npy.dtype == "<i4") {
     const auto values = npy.as<std::int32_t>();
     return tokens_of(shape, {values.begin(), values.end()});
+  }
+  if (npy.dtype == "|i1") {
+    const auto values = npy.as<std::int8_t>();
+    return tokens_of(shape, {values.begin(), values.end()});
+  }
+  if (npy.dtype == "<u4") {
+    const auto values = npy.as<std::uint32_t>();
+    return tensor_of(shape, {values.begin(), values.end()});
   }
   const auto values = npy.as<double>();
   return tensor_of(shape, {values.begin(), values.end()});
@@ -67,7 +75,14 @@ std::vector<GoldenCase> golden_cases(const std::string& family) {
   std::sort(manifests.begin(), manifests.end());
   std::vector<GoldenCase> cases;
   for (const fs::path& path : manifests) {
-    cases.emplace_back(path.parent_path(), read_manifest(path));
+    nlohmann::json manifest = read_manifest(path);
+    if (!manifest.contains("cases")) {
+      cases.emplace_back(path.parent_path(), std::move(manifest));
+      continue;
+    }
+    for (nlohmann::json& each : manifest.at("cases")) {
+      cases.emplace_back(path.parent_path(), std::move(each));
+    }
   }
   REQUIRE_FALSE(cases.empty());
   return cases;

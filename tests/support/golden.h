@@ -19,7 +19,7 @@ class GoldenCase {
   const std::string& name() const { return name_; }
   const nlohmann::json& manifest() const { return manifest_; }
   bool has(const std::string& array) const { return manifest_.at("arrays").contains(array); }
-  /// f64 arrays as f64, integer arrays as i32, on the CPU.
+  /// f64 arrays and 32-bit words as f64, other integer arrays as i32, on the CPU.
   Tensor array(const std::string& name) const;
   /// Names that begin with `prefix`, without it: "grad/" gives "transformer.wte.weight", ...
   std::vector<std::string> names(const std::string& prefix) const;
@@ -31,8 +31,9 @@ class GoldenCase {
 };
 
 /// Every case of a family under tests/golden/FAMILY, or under the directory that
-/// GHOSTGRAD_GOLDEN_DIR names. A family is a directory with one manifest.json, or one for each case
-/// in a directory of its own. Fails the test when there is none.
+/// GHOSTGRAD_GOLDEN_DIR names. A family is a directory with one manifest.json, for one case or a
+/// list of `cases`, or with one for each case in a directory of its own. Fails the test when there
+/// is none.
 std::vector<GoldenCase> golden_cases(const std::string& family);
 
 /// The largest error of every array over all cases; printed at the end of a golden test.

@@ -53,14 +53,14 @@ NpyArray read_npy(const std::filesystem::path& path) {
 
   NpyArray array;
   array.dtype = capture(where, header, "'descr': *'([^']*)'", "descr");
-  constexpr std::array<std::string_view, 4> kDtypes = {"<f8", "<f4", "<i4", "<i8"};
+  constexpr std::array<std::string_view, 6> kDtypes = {"<f8", "<f4", "<i4", "<u4", "<i8", "|i1"};
   GHOST_CHECK(std::find(kDtypes.begin(), kDtypes.end(), array.dtype) != kDtypes.end(),
-              "{}: npy dtype {}; expected <f8, <f4, <i4 or <i8", where, array.dtype);
+              "{}: npy dtype {}; expected <f8, <f4, <i4, <u4, <i8 or |i1", where, array.dtype);
   GHOST_CHECK(capture(where, header, "'fortran_order': *(True|False)", "fortran_order") == "False",
               "{}: the array is in Fortran order; expected C order", where);
   array.shape = parse_shape(capture(where, header, "'shape': *\\(([0-9, ]*)\\)", "shape"));
 
-  std::size_t expected = array.dtype.back() == '8' ? 8 : 4;
+  auto expected = static_cast<std::size_t>(array.dtype.back() - '0');
   for (const std::int64_t dim : array.shape) {
     expected *= static_cast<std::size_t>(dim);
   }

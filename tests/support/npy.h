@@ -12,7 +12,7 @@
 
 namespace ghost::test {
 
-/// Element type as NumPy's header spells it; the four that golden vectors use.
+/// Element type as NumPy's header spells it; those that golden vectors use.
 template <class T>
 constexpr const char* npy_dtype() {
   if constexpr (std::is_same_v<T, double>) {
@@ -21,8 +21,12 @@ constexpr const char* npy_dtype() {
     return "<f4";
   } else if constexpr (std::is_same_v<T, std::int32_t>) {
     return "<i4";
+  } else if constexpr (std::is_same_v<T, std::uint32_t>) {
+    return "<u4";
+  } else if constexpr (std::is_same_v<T, std::int8_t>) {
+    return "|i1";
   } else {
-    static_assert(std::is_same_v<T, std::int64_t>, "npy files hold double, float, int32 or int64");
+    static_assert(std::is_same_v<T, std::int64_t>, "an element type that npy files do not hold");
     return "<i8";
   }
 }
@@ -30,7 +34,7 @@ constexpr const char* npy_dtype() {
 /// One array of a .npy file, row-major.
 struct NpyArray {
   std::vector<std::int64_t> shape;  // empty for a scalar
-  std::string dtype;                // "<f8", "<f4", "<i4" or "<i8"
+  std::string dtype;                // "<f8", "<f4", "<i4", "<u4", "<i8" or "|i1"
   std::vector<std::byte> bytes;
 
   /// The elements. Throws ghost::Error when T is not the dtype.

@@ -1,0 +1,70 @@
+#include "ops/row_groups.h"
+
+#include <algorithm>
+
+#include "engine/tensor/primitives.h"
+#include "ops/row_groups_kernels.h"
+
+namespace ghost {
+namespace {
+
+constexpr std::int64_t kLabelCode = 16;  // signs that stand for a label
+
+// The only lines here that know there is more than one backend.
+template <typename Args>
+void launch(const Context& ctx, const Args& args) {
+  dispatch(ctx, [&] { cpu::row_groups(args); });
+}
+
+const Tensor& labels_of(const Context& ctx, const SketchConfig& config, std::int64_t rows) {
+  const Tensor& labels =
+      config.center == Centering::kToken ? ctx.row_labels().tokens : ctx.row_labels().targets;
+  GHOST_CHECK(labels.defined() && labels.numel() == rows,
+              "residuals.sketch.center is {} in {}: {} rows have {} labels; expected one a row",
+              enum_name(config.center), ctx.module(), rows, labels.defined() ? labels.numel() : 0);
+  return labels;
+}
+
+}  // namespace
+
+RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,
+                      std::int64_t max_groups, const RandomStream& stream) {
+  constexpr std::int64_t kMostGroups = 65536;  // the index of a group has 16 bits
+  const std::int64_t channels = x.dim(-1);
+  const std::int64_t rows = x.numel() / channels;
+  RowGroups groups;
+  groups.num_groups =
+      config.center == Centering::kMean ? 1 : std::min({max_groups, rows, kMostGroups});
+  groups.group_of = ctx.empty({rows}, DType::kU16, MemoryTag::kSketches);
+  switch (config.center) {
+    case Centering::kNone:
+    case Centering::kMean:
+      fill_zero(groups.group_of);
+      break;
+    case Centering::kToken:
+    case Centering::kTarget:
+      launch(ctx, LabelGroups{.labels = labels_of(ctx, config, rows),
+                              .group_of = groups.group_of,
+                              .num_groups = groups.num_groups});
+      break;
+    case Centering::kNearest: {
+      const bool has_labels = config.features == GroupFeatures::kInputTarget;
+      const bool is_projected = config.projection > 0 && config.projection < channels;
+      const std::int64_t projection = is_projected ? config.projection : channels;
+      const std::int64_t width = projection + (has_labels ? kLabelCode : 0);
+      launch(ctx, NearestGroups{.x = x,
+                                .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
+                                .features = ctx.empty({rows, width}, x.dtype()),
+                                .anchors = ctx.empty({groups.num_groups, width}, x.dtype()),
+                                .group_of = groups.group_of,
+                                .projection = projection,
+                                .kmeans_rounds = config.kmeans_rounds,
+                                .label_weight = config.target_weight,
+                                .stream = stream});
+      break;
+    }
+  }
+  return groups;
+}
+
+}  // namespace ghost

@@ -1,0 +1,364 @@
+#include "ops/row_sketch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "engine/autograd/state_store.h"
+#include "ops/dense_sketch.h"
+#include "ops/gather_rows_kernels.h"
+#include "ops/row_sketch_kernels.h"
+
+namespace ghost {
+namespace {
+
+constexpr double kNormEps = 1e-8;  // added to the norm of a sketch, as the reference program does
+
+bool is_dense(const SketchConfig& config) { return config.sketch != SketchMethod::kCount; }
+
+bool picks_by_length(const SketchConfig& config) {
+  return config.rows == SampledRows::kNorm || config.rows == SampledRows::kWta;
+}
+
+/// Probability that two rows share a bin.
+double collision_probability(HashKind hash, std::int64_t rows, std::int64_t rank) {
+  const auto b = static_cast<double>(rows);
+  const auto r = static_cast<double>(rank);
+  if (hash == HashKind::kIndependent) {
+    return 1 / r;
+  }
+  if (rows < 2) {
+    return 0;
+  }
+  const auto q = static_cast<double>(rows / rank);
+  const auto t = static_cast<double>(rows % rank);
+  return q * (2 * t + r * (q - 1)) / (b * (b - 1));
+}
+
+/// How many of the largest rows are kept for certain: as many as leave the others the least
+/// weight, (1 - their share) / (draws left).
+std::int64_t num_certain(const std::vector<double>& descending, double sum, std::int64_t rank) {
+  std::int64_t best = 0;
+  double rest = sum;
+  double least = rest / static_cast<double>(rank);
+  for (std::int64_t kept = 1; kept < rank; ++kept) {
+    rest -= descending[static_cast<std::size_t>(kept - 1)];
+    const double weight = std::max(rest, 0.0) / static_cast<double>(rank - kept);
+    if (weight < least) {
+      least = weight;
+      best = kept;
+    }
+  }
+  return best;
+}
+
+std::vector<double> values_in_f64(const Tensor& x) {
+  std::vector<double> out;
+  visit_real(x.dtype(), [&]<typename T>() { out.assign(x.data<T>(), x.data<T>() + x.numel()); });
+  return out;
+}
+
+Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
+
+/// Row numbers into the means of groups instead of into x, with -weight.
+RowBins minus_means(RowBins bins, const Tensor& group_of) {
+  const std::uint16_t* groups = group_of.data<std::uint16_t>();
+  for (std::size_t i = 0; i < bins.rows.size(); ++i) {
+    bins.rows[i] = groups[bins.rows[i]];
+    bins.weights[i] = -bins.weights[i];
+  }
+  return bins;
+}
+
+}  // namespace
+
+RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig& config,
+                     const RandomStream& stream, std::int64_t rank)
+    : config_(config), stream_(stream), rows_(input.numel() / input.dim(-1)) {
+  const Tensor x = as_rows(input).detach();
+  rank = std::min(rank, rows_);
+  if (config.center != Centering::kNone) {
+    sketch_groups(ctx, x, rank);
+    return;
+  }
+  values_ = ctx.empty({rank, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
+  if (picks_by_length(config)) {
+    pick_rows(ctx, x, rank);
+  }
+  if (config.wiener) {
+    row_norms_ = ctx.empty({rows_}, x.dtype(), MemoryTag::kSketches);
+    dispatch(ctx, [&] { cpu::gather_rows(RowNorms{.x = x, .out = row_norms_}); });
+  }
+  dispatch(ctx, [&] {
+    const RowBins bins = gradient_bins();
+    const Tensor out = is_dense(config_) ? Tensor{} : values_;
+    cpu::gather_rows(GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
+    if (is_dense(config_)) {
+      multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
+    }
+    gamma_ = gamma_of(squared_norm_, values_);
+  });
+}
+
+RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig& config,
+                     RowBins bins)
+    : config_(config), rows_(input.numel() / input.dim(-1)), given_(std::move(bins)) {
+  const Tensor x = as_rows(input).detach();
+  values_ = ctx.empty({given_->num_outputs, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
+  dispatch(ctx, [&] {
+    cpu::gather_rows(
+        GatherRows{.x = x, .bins = &*given_, .out = values_, .squared_norm = &squared_norm_});
+    gamma_ = gamma_of(squared_norm_, values_);
+  });
+}
+
+// mu_g = mean of x over group g;   S E = S X - S mu[group]
+void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank) {
+  const bool is_sketched = config_.remainder == Remainder::kSketch;
+  const auto share =
+      static_cast<std::int64_t>(std::llround(config_.group_fraction * static_cast<double>(rank)));
+  const std::int64_t max_groups = is_sketched ? std::clamp<std::int64_t>(share, 1, rank) : rank;
+  groups_ = form_groups(ctx, x, config_, max_groups, stream_);
+  const std::int64_t bins_left = is_sketched ? rank - groups_.num_groups : 0;
+  values_ = ctx.empty({groups_.num_groups + bins_left, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
+  dispatch(ctx, [&] {
+    const RowBins means =
+        group_bins(groups_.group_of.span<std::uint16_t>(), num_groups(), /*is_mean=*/true);
+    RowBins hashed;
+    if (bins_left > 0) {
+      hashed = hashed_bins(stream_, rows_, bins_left, config_.hash);
+    }
+    const RowBins bins = joined_bins(means, hashed);
+    cpu::gather_rows(
+        GatherRows{.x = x, .bins = &bins, .out = values_, .squared_norm = &squared_norm_});
+    if (bins_left == 0) {
+      return;
+    }
+    const Tensor mu = values_.slice(0, num_groups());
+    const Tensor remainder = values_.slice(num_groups(), rank);
+    const RowBins correction = minus_means(std::move(hashed), groups_.group_of);
+    cpu::gather_rows(
+        GatherRows{.x = mu, .bins = &correction, .out = remainder, .accumulate = true});
+    for (std::int64_t g = 0; g < num_groups(); ++g) {
+      const auto r = static_cast<std::size_t>(g);
+      squared_norm_ -= static_cast<double>(means.offsets[r + 1] - means.offsets[r]) *
+                       cpu::squared_norm(mu.slice(g, g + 1));
+    }
+    squared_norm_ = std::max(squared_norm_, 0.0);
+    gamma_ = gamma_of(squared_norm_, remainder);
+  });
+}
+
+// With P_i = |x_i| / sum of all: R draws by P with weight 1 / (R P_i) (`norm`), or the largest rows
+// with weight 1 and R - kept draws among the others with weight (their share) / ((R - kept) P_i)
+// (`wta`). Half of each weight, its root, goes to either side.
+void RowSketch::pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank) {
+  picked_ = ctx.empty({rank}, DType::kI32, MemoryTag::kSketches);
+  const Tensor norms = ctx.empty({rows_}, x.dtype());
+  dispatch(ctx, [&] {
+    cpu::gather_rows(RowNorms{.x = x, .out = norms});
+    const std::vector<double> length = values_in_f64(norms);
+    std::vector<std::int32_t> order(static_cast<std::size_t>(rows_));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return length[static_cast<std::size_t>(a)] > length[static_cast<std::size_t>(b)];
+    });
+    std::vector<double> descending;
+    for (const std::int32_t row : order) {
+      descending.push_back(length[static_cast<std::size_t>(row)]);
+    }
+    const double sum = std::accumulate(descending.begin(), descending.end(), 0.0);
+    const std::int64_t certain =
+        config_.rows == SampledRows::kWta ? num_certain(descending, sum, rank) : 0;
+    std::vector<double> cumulative(descending.begin() + certain, descending.end());
+    std::partial_sum(cumulative.begin(), cumulative.end(), cumulative.begin());
+    const double rest = cumulative.empty() ? 0.0 : cumulative.back();
+    const auto draws = static_cast<double>(rank - certain);
+    std::int32_t* picked = picked_.data<std::int32_t>();
+    for (std::int64_t r = 0; r < rank; ++r) {
+      std::size_t place = static_cast<std::size_t>(r);
+      double weight = 1;
+      if (r >= certain) {
+        const double u =
+            (static_cast<double>(stream_.words(static_cast<std::uint32_t>(r))[0]) + 0.5) * 0x1p-32;
+        const auto found = std::upper_bound(cumulative.begin(), cumulative.end(), u * rest);
+        place =
+            static_cast<std::size_t>(certain) +
+            static_cast<std::size_t>(std::min(found, cumulative.end() - 1) - cumulative.begin());
+        weight = descending[place] > 0 ? rest / (draws * descending[place]) : 0;
+      }
+      picked[r] = order[place];
+      pick_weights_.push_back(std::sqrt(weight));
+    }
+  });
+}
+
+RowBins RowSketch::gradient_bins() const {
+  if (given_.has_value()) {
+    return *given_;
+  }
+  if (groups_.group_of.defined()) {
+    RowBins bins =
+        group_bins(groups_.group_of.span<std::uint16_t>(), num_groups(), /*is_mean=*/false);
+    const std::int64_t bins_left = rank() - num_groups();
+    return bins_left == 0
+               ? bins
+               : joined_bins(std::move(bins), hashed_bins(stream_, rows_, bins_left, config_.hash));
+  }
+  if (is_dense(config_)) {
+    return covering_bins(rows_);
+  }
+  if (config_.rows == SampledRows::kUniform) {
+    const double weight = std::sqrt(static_cast<double>(rows_) / static_cast<double>(rank()));
+    return picked_bins(drawn_rows(stream_, rows_, rank(), /*word=*/0),
+                       std::vector<double>(static_cast<std::size_t>(rank()), weight), rows_);
+  }
+  if (picks_by_length(config_)) {
+    return picked_bins(picked_.span<std::int32_t>(), pick_weights_, rows_);
+  }
+  return hashed_bins(stream_, rows_, rank(), config_.hash);
+}
+
+void RowSketch::multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
+                               const Tensor& out, bool accumulate) const {
+  dispatch(ctx, [&] {
+    const std::vector<double> matrix =
+        dense_sketch_columns(config_.sketch, stream_, rank(), rows_, first_row, x.dim(0));
+    cpu::row_sketch(DenseSketch{.matrix = &matrix, .x = x, .out = out, .accumulate = accumulate});
+  });
+}
+
+double RowSketch::gamma_of(double squared_norm, const Tensor& sketched) const {
+  if (!config_.invariant) {
+    return 1;
+  }
+  const double gamma =
+      std::sqrt(squared_norm) / (std::sqrt(cpu::squared_norm(sketched)) + kNormEps);
+  return config_.gamma_max > 0 ? std::min(gamma, config_.gamma_max) : gamma;
+}
+
+std::int64_t RowSketch::bytes() const {
+  std::int64_t sum = values_.bytes() + static_cast<std::int64_t>(pick_weights_.size() * 8);
+  for (const Tensor* part : {&groups_.group_of, &picked_, &row_norms_}) {
+    sum += part->defined() ? part->bytes() : 0;
+  }
+  return sum;
+}
+
+void keep_linear_input(Context& ctx, Node& node, std::string_view name, const Tensor& x) {
+  if (!node.wants_sketch()) {
+    node.keep(name, x);
+    return;
+  }
+  node.keep_sketch(name, x, [&](const SketchConfig& config) {
+    const std::int64_t rows = x.numel() / x.dim(-1);
+    return std::make_shared<const RowSketch>(
+        ctx, x, config, ctx.next_stream(Purpose::kSketch),
+        sketch_rank(config, rows, ctx.tape()->plan().progress()));
+  });
+}
+
+std::shared_ptr<const RowSketch> kept_sketch(const Node& node, std::string_view name) {
+  return std::static_pointer_cast<const RowSketch>(node.sketch(name));
+}
+
+std::shared_ptr<const GradientSketch> kept_gradient(const Node& node, std::string_view name) {
+  return std::static_pointer_cast<const GradientSketch>(node.sketch(name));
+}
+
+GradientSketch::GradientSketch(const Context& ctx, std::shared_ptr<const RowSketch> sketch,
+                               std::int64_t columns)
+    : sketch_(std::move(sketch)) {
+  values_ = ctx.empty({sketch_->rank(), columns}, sketch_->values().dtype(), MemoryTag::kSketches);
+  dispatch(ctx, [&] { bins_ = sketch_->gradient_bins(); });
+}
+
+void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64_t first_row,
+                         const std::optional<GradientTarget>& dbias) {
+  const Tensor dy = as_rows(cotangent);
+  const bool is_whole = dy.dim(0) == sketch_->rows();
+  const bool accumulate = first_row > 0;
+  const bool dense = is_dense(sketch_->config_);
+  dispatch(ctx, [&] {
+    const RowBins piece =
+        is_whole ? RowBins{} : bins_of_rows(bins_, first_row, first_row + dy.dim(0));
+    GatherRows args{.x = dy,
+                    .bins = is_whole ? &bins_ : &piece,
+                    .out = dense ? Tensor{} : values_,
+                    .accumulate = accumulate,
+                    .squared_norm = &squared_norm_};
+    if (dbias.has_value()) {
+      args.column_sums = dbias->grad;
+      args.accumulate_column_sums = dbias->accumulate || accumulate;
+    }
+    cpu::gather_rows(args);
+    if (sketch_->row_norms_.defined()) {
+      const Tensor norms = ctx.empty({dy.dim(0)}, dy.dtype());
+      cpu::gather_rows(RowNorms{.x = dy, .out = norms});
+      const std::vector<double> of_dy = values_in_f64(norms);
+      const std::vector<double> of_x =
+          values_in_f64(sketch_->row_norms_.slice(first_row, first_row + dy.dim(0)));
+      for (std::size_t i = 0; i < of_dy.size(); ++i) {
+        norm_products_ += of_x[i] * of_x[i] * of_dy[i] * of_dy[i];
+      }
+    }
+  });
+  if (dense) {
+    sketch_->multiply_dense(ctx, dy, first_row, values_, accumulate);
+  }
+}
+
+double GradientSketch::gamma() const {
+  return sketch_->gamma_of(squared_norm_, values_.slice(sketch_->num_groups(), sketch_->rank()));
+}
+
+void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::string_view site,
+                           double factor) const {
+  const SketchConfig& config = sketch_->config_;
+  const std::int64_t groups = sketch_->num_groups();
+  const std::int64_t rank = sketch_->rank();
+  ctx.count_gemm({.m = dweight.grad.dim(0), .n = dweight.grad.dim(1), .k = rank});
+  dispatch(ctx, [&] {
+    double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
+    bool accumulate = dweight.accumulate;
+    if (groups > 0) {
+      cpu::row_sketch(SketchProduct{.dy = values_.slice(0, groups),
+                                    .x = sketch_->values().slice(0, groups),
+                                    .dweight = dweight.grad,
+                                    .alpha = alpha,
+                                    .accumulate = accumulate});
+      accumulate = true;
+    }
+    if (rank == groups) {
+      return;
+    }
+    alpha *= sketch_->gamma() * gamma();
+    if (config.wiener) {
+      alpha *= wiener_factor(ctx, site);
+    }
+    cpu::row_sketch(SketchProduct{.dy = values_.slice(groups, rank),
+                                  .x = sketch_->values().slice(groups, rank),
+                                  .dweight = dweight.grad,
+                                  .alpha = alpha,
+                                  .accumulate = accumulate});
+  });
+}
+
+// The plain estimate has E|dW|^2 = |G|^2 + V with V = p (q + |G|^2), p the probability that two
+// rows collide and q = |X|^2 |dY|^2 - 2 sum |x_i|^2 |dy_i|^2. From running means of |dW|^2 and p q:
+//   |G|^2 = (|dW|^2 - p q) / (1 + p),   factor = |G|^2 / |dW|^2
+double GradientSketch::wiener_factor(Context& ctx, std::string_view site) const {
+  constexpr double kDecay = 0.95;
+  GHOST_CHECK(ctx.state_store() != nullptr, "residuals.sketch.wiener in {} has nowhere to remember",
+              site);
+  const double p = collision_probability(sketch_->config_.hash, sketch_->rows(), sketch_->rank());
+  const double q = sketch_->squared_norm_ * squared_norm_ - 2 * norm_products_;
+  const Tensor state = ctx.state_store()->get(fmt::format("wiener.{}", site), {2});
+  double* mean = state.data<double>();
+  mean[0] =
+      kDecay * mean[0] + (1 - kDecay) * cpu::squared_norm_of_product(values_, sketch_->values());
+  mean[1] = kDecay * mean[1] + (1 - kDecay) * p * q;
+  return mean[0] > 0 ? std::clamp((mean[0] - mean[1]) / ((1 + p) * mean[0]), 0.0, 1.0) : 0.0;
+}
+
+}  // namespace ghost

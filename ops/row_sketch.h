@@ -1,0 +1,97 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "engine/autograd/context.h"
+#include "engine/autograd/pullback.h"
+#include "engine/autograd/residual_sketch.h"
+#include "ops/row_bins.h"
+#include "ops/row_groups.h"
+
+namespace ghost {
+
+/// A linear's input X [rows, N] in R rows: what remains of it for the weight gradient.
+///
+///   Xt = S X,   dW = scale (1 - lambda)^2 gamma_x gamma_y (S dY)^T (S X)
+///   gamma_x = |X| / (|S X| + 1e-8), likewise gamma_y; 1 without `invariant`
+///
+/// With groups, E = X - mu[group] is sketched instead and sum_g (sum of dY over g)^T mu_g added.
+/// S is drawn again in backward from its key; what cannot be drawn again (groups, rows picked by
+/// their length) is kept as indices.
+/// source  Khasia 2026, arXiv:2604.16324, algorithm 1; the options are described in docs/basis.md
+class RowSketch final : public ResidualSketch {
+ public:
+  /// x [..., N]; the rank is cut to the rows. Norms are summed in f64.
+  RowSketch(const Context& ctx, const Tensor& x, const SketchConfig& config,
+            const RandomStream& stream, std::int64_t rank);
+  /// With a given S instead of a drawn one.
+  RowSketch(const Context& ctx, const Tensor& x, const SketchConfig& config, RowBins bins);
+
+  std::int64_t bytes() const override;
+  std::int64_t rows() const { return rows_; }
+  std::int64_t rank() const { return values_.dim(0); }
+  /// S X, or the means of the groups and below them S E: [R, N].
+  const Tensor& values() const { return values_; }
+  double gamma() const { return gamma_; }
+
+ private:
+  friend class GradientSketch;
+
+  RowBins gradient_bins() const;
+  void pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank);
+  void sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank);
+  void multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
+                      const Tensor& out, bool accumulate) const;
+  std::int64_t num_groups() const { return groups_.num_groups; }
+  double gamma_of(double squared_norm, const Tensor& sketched) const;
+
+  SketchConfig config_;
+  RandomStream stream_;
+  std::int64_t rows_ = 0;
+  Tensor values_;
+  RowGroups groups_;              // none without `center`
+  std::optional<RowBins> given_;  // S, where it was given
+  Tensor picked_;                 // [R] i32: of rows by length
+  std::vector<double> pick_weights_;
+  Tensor row_norms_;         // [rows], for `wiener`
+  double squared_norm_ = 0;  // of what is sketched: X or E
+  double gamma_ = 1;
+};
+
+/// Keeps x as the op's residual `name`: a sketch where the plan says so, else as any residual.
+void keep_linear_input(Context& ctx, Node& node, std::string_view name, const Tensor& x);
+/// The sketch that keep_linear_input has kept, or null.
+std::shared_ptr<const RowSketch> kept_sketch(const Node& node, std::string_view name);
+
+/// The other half: the same rows of dY [rows, M], a piece at a time.
+class GradientSketch final : public ResidualSketch {
+ public:
+  GradientSketch(const Context& ctx, std::shared_ptr<const RowSketch> sketch, std::int64_t columns);
+
+  /// Adds rows [first_row, first_row + n) of dY, [n, M]; their sum goes to `dbias` if given.
+  void add(const Context& ctx, const Tensor& dy, std::int64_t first_row,
+           const std::optional<GradientTarget>& dbias = {});
+
+  /// dW [M, N], times `factor`. `site` names the linear, for what `wiener` remembers of it.
+  void write(Context& ctx, const GradientTarget& dweight, std::string_view site,
+             double factor = 1) const;
+
+  std::int64_t bytes() const override { return values_.bytes(); }
+  const Tensor& values() const { return values_; }
+  double gamma() const;
+
+ private:
+  double wiener_factor(Context& ctx, std::string_view site) const;
+
+  std::shared_ptr<const RowSketch> sketch_;
+  RowBins bins_;
+  Tensor values_;  // [R, M]
+  double squared_norm_ = 0;
+  double norm_products_ = 0;  // sum over rows of |x_i|^2 |dy_i|^2, for `wiener`
+};
+
+/// A gradient sketch that the op itself has kept with keep_sketch, or null.
+std::shared_ptr<const GradientSketch> kept_gradient(const Node& node, std::string_view name);
+
+}  // namespace ghost
