@@ -80,6 +80,9 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
       break;
     case Keep::kBF16:
     case Keep::kInt8:
+    case Keep::kInt4:
+    case Keep::kDerivative8:
+    case Keep::kDerivative4:
       residual.encoded = tape.encode_once(*ctx_, tensor, residual.keep);
       break;
     case Keep::kRecompute:
@@ -111,6 +114,9 @@ Tensor Node::residual(std::string_view name) const {
       return found.exact;
     case Keep::kBF16:
     case Keep::kInt8:
+    case Keep::kInt4:
+    case Keep::kDerivative8:
+    case Keep::kDerivative4:
       return decode_residual(*found.encoded, found.dtype).reshape(found.shape);
     case Keep::kRecompute:
       return ctx_->tape()->recompute(*ctx_, found.producer).reshape(found.shape);

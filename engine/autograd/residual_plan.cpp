@@ -1,5 +1,9 @@
 #include "engine/autograd/residual_plan.h"
 
+#include <algorithm>
+
+#include "engine/autograd/residual_presets.h"
+#include "engine/config/byte_size.h"
 #include "engine/config/check_range.h"
 #include "engine/core/error.h"
 
@@ -28,6 +32,13 @@ void ResidualRule::validate(const std::string& prefix) const {
 }
 
 void ResidualsConfig::validate(const std::string& prefix) const {
+  const bool is_auto = preset == ResidualPreset::kAuto;
+  check_range(!is_auto || !memory_budget.empty(), prefix + "preset", preset,
+              "memory_budget beside it, as 2 GiB");
+  check_range(memory_budget.empty() || parse_byte_size(memory_budget).has_value(),
+              prefix + "memory_budget", memory_budget, "a number of bytes, as 2 GiB or 800 MB");
+  check_range(is_auto || memory_budget.empty(), prefix + "memory_budget", memory_budget,
+              "preset auto beside it");
   check_range(group > 0, prefix + "group", group, "a positive number of elements");
   check_range(keep != Keep::kSketch, prefix + "default", keep,
               "exact, cast(bf16), int8 or recompute; sketches are for rules or presets");
@@ -83,6 +94,13 @@ bool glob_match(std::string_view pattern, std::string_view text) {
     }
   }
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+ResidualPlan::ResidualPlan(ResidualsConfig config) : config_(expand_preset(std::move(config))) {}
+
+bool ResidualPlan::has_sketches() const {
+  return std::any_of(config_.rules.begin(), config_.rules.end(),
+                     [](const ResidualRule& rule) { return rule.keep == Keep::kSketch; });
 }
 
 const ResidualRule* ResidualPlan::rule_for(std::string_view module, Role role) const {

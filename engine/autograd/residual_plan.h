@@ -27,24 +27,70 @@ enum class Role {
 
 enum class Keep {
   kExact,
-  kBF16,       // cast to bf16, back on use
-  kInt8,       // 8 bits and one f32 scale a group, stochastic rounding
+  kBF16,  // cast to bf16, back on use
+  kInt8,  // 8 bits and one f32 scale a group, stochastic rounding
+  kInt4,  // likewise, in 4 bits
+  // An activation's derivative instead of its input, in 8 or 4 bits without scales. Where there is
+  // no such derivative (other roles, swiglu) these mean kInt8 and kInt4.
+  kDerivative8,
+  kDerivative4,
   kRecompute,  // made again from the residuals of the op that made it, where that is cheap
   kSketch,     // a rank-R sketch instead of a linear's input
 };
 
 enum class Recompute {
   kNone,
-  kCheap,  // outputs of norms and activations are never kept, but made again in backward
-  kBlock,  // only the input of each block is kept; the block runs again in backward
+  kCheap,      // outputs of norms and activations are never kept, but made again in backward
+  kAttention,  // norm, projections and attention of each block run again, from the block's input
+  kBlock,      // only the input of each block is kept; the block runs again in backward
 };
 
 template <>
 struct EnumNames<Keep> {
   static constexpr EnumName<Keep> kNames[] = {
-      {Keep::kExact, "exact"},         {Keep::kBF16, "cast(bf16)"}, {Keep::kInt8, "int8"},
-      {Keep::kRecompute, "recompute"}, {Keep::kSketch, "sketch"},
+      {Keep::kExact, "exact"},
+      {Keep::kBF16, "cast(bf16)"},
+      {Keep::kInt8, "int8"},
+      {Keep::kInt4, "int4"},
+      {Keep::kDerivative8, "derivative(int8)"},
+      {Keep::kDerivative4, "derivative(int4)"},
+      {Keep::kRecompute, "recompute"},
+      {Keep::kSketch, "sketch"},
   };
+};
+
+/// Named plans; docs/basis.md has their bytes.
+enum class ResidualPreset {
+  kNone,
+  kAuto,            // the fastest exact plan that fits into memory_budget
+  kBasis,           // sketches for the linears of the MLPs and the head, as the paper
+  kBasisInt8,       // sketches for all linears, all else in 8 bits
+  kBasisInt8Gelu4,  // the same with 4 bits for the activations' derivatives
+  kBasisRecompute,  // and attention computed again from the block's input
+  kGhost,           // blocks computed again, sketches for all linears
+};
+
+/// Which linears a preset sketches.
+enum class SketchScope { kPreset, kMlpHead, kAllLinear };
+
+template <>
+struct EnumNames<ResidualPreset> {
+  static constexpr EnumName<ResidualPreset> kNames[] = {
+      {ResidualPreset::kNone, "none"},
+      {ResidualPreset::kAuto, "auto"},
+      {ResidualPreset::kBasis, "basis"},
+      {ResidualPreset::kBasisInt8, "basis+int8"},
+      {ResidualPreset::kBasisInt8Gelu4, "basis+int8+gelu4"},
+      {ResidualPreset::kBasisRecompute, "basis+recompute"},
+      {ResidualPreset::kGhost, "ghost"},
+  };
+};
+
+template <>
+struct EnumNames<SketchScope> {
+  static constexpr EnumName<SketchScope> kNames[] = {{SketchScope::kPreset, "preset"},
+                                                     {SketchScope::kMlpHead, "mlp_head"},
+                                                     {SketchScope::kAllLinear, "all_linear"}};
 };
 
 template <>
@@ -52,6 +98,7 @@ struct EnumNames<Recompute> {
   static constexpr EnumName<Recompute> kNames[] = {
       {Recompute::kNone, "none"},
       {Recompute::kCheap, "cheap"},
+      {Recompute::kAttention, "attention"},
       {Recompute::kBlock, "block"},
   };
 };
@@ -78,6 +125,10 @@ struct ResidualRule {
 
 /// How a run keeps what backward needs.
 struct ResidualsConfig {
+  ResidualPreset preset = ResidualPreset::kNone;
+  SketchScope scope = SketchScope::kPreset;
+  std::string memory_budget;
+  bool allow_approximate = false;
   Keep keep = Keep::kExact;
   std::vector<ResidualRule> rules;
   Recompute recompute = Recompute::kNone;
@@ -86,6 +137,10 @@ struct ResidualsConfig {
 
   template <typename Visit>
   void each_field(Visit&& visit) {
+    visit("preset", preset, "a named plan; rules here go before its rules");
+    visit("scope", scope, "linears that a preset sketches; preset: basis mlp_head, others all");
+    visit("memory_budget", memory_budget, "of preset auto: bytes of a step, as 2 GiB");
+    visit("allow_approximate", allow_approximate, "auto may choose plans with sketches or 8 bits");
     visit("default", keep, "for residuals that no rule matches");
     visit("rules", rules, "module and role globs; the last match wins");
     visit("recompute", recompute, "cheap: norm and activation outputs; block: whole blocks");
@@ -106,7 +161,11 @@ bool glob_match(std::string_view pattern, std::string_view text);
 class ResidualPlan {
  public:
   ResidualPlan() = default;
-  explicit ResidualPlan(ResidualsConfig config) : config_(std::move(config)) {}
+  /// A preset in `config` is written out; auto must have been resolved.
+  explicit ResidualPlan(ResidualsConfig config);
+  const ResidualsConfig& config() const { return config_; }
+  /// Whether any rule keeps sketches.
+  bool has_sketches() const;
 
   /// `is_cheap_output`: the tensor is the output of an op that can make it again cheaply.
   Keep keep_for(std::string_view module, Role role, bool is_cheap_output) const;

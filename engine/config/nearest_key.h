@@ -1,11 +1,15 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 namespace ghost {
+
+/// Levenshtein distance: letters to insert, remove or replace.
+std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The valid key that was probably meant by `unknown`, a dotted path that is not among `valid`.
 ///

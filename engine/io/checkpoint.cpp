@@ -198,6 +198,16 @@ TrainerState load_model(const fs::path& checkpoint, std::string_view architectur
   return state;
 }
 
+std::vector<std::pair<std::string, Shape>> optimizer_tensors(const fs::path& checkpoint) {
+  verify_file(checkpoint, kOptimizerFile);
+  const SafetensorsFile file(checkpoint / kOptimizerFile);
+  std::vector<std::pair<std::string, Shape>> out;
+  for (const TensorView& stored : file.tensors()) {
+    out.emplace_back(stored.name, Shape(stored.shape));
+  }
+  return out;
+}
+
 void load_optimizer(const fs::path& checkpoint, std::span<const NamedTensor> optimizer) {
   verify_file(checkpoint, kOptimizerFile);
   read_tensors(SafetensorsFile(checkpoint / kOptimizerFile), optimizer);

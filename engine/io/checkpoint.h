@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/io/weights.h"
@@ -54,6 +55,9 @@ TrainerState read_trainer_state(const std::filesystem::path& checkpoint);
 /// tensor for damage, another architecture, or other shapes.
 TrainerState load_model(const std::filesystem::path& checkpoint, std::string_view architecture,
                         std::span<const NamedTensor> model);
+/// Names and shapes of the tensors that are stored as the optimizer's state.
+std::vector<std::pair<std::string, Shape>> optimizer_tensors(
+    const std::filesystem::path& checkpoint);
 /// The same for the optimizer's state.
 void load_optimizer(const std::filesystem::path& checkpoint,
                     std::span<const NamedTensor> optimizer);

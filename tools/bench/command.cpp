@@ -12,6 +12,7 @@
 #include "engine/io/process_memory.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
+#include "tools/inspect/residual_plans.h"
 #include "tools/run/config_options.h"
 #include "tools/run/run_data.h"
 #include "tools/run/threads.h"
@@ -124,9 +125,10 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
 }
 
 void bench(const BenchOptions& options) {
-  const Config config = options.config.load();
-  set_threads(config.train.threads);
-  const std::int64_t vocab_size = vocab_size_of(config);
+  const Config loaded = options.config.load();
+  set_threads(loaded.train.threads);
+  const std::int64_t vocab_size = vocab_size_of(loaded);
+  const Config config = resolve_residuals(loaded, vocab_size, /*note=*/nullptr);
   const auto model = make_model(config.model, vocab_size);
   TrainingStep step(config, *model, parse_device(config.device));
   if (!options.as_json) {

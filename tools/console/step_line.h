@@ -13,6 +13,7 @@ struct StepLine {
   double loss = 0;
   double grad_norm = 0;  // before clipping
   double lr = 0;
+  std::int64_t sketch_rank = 0;  // 0: nothing is sketched; for the log, not shown
   double ms_per_step = 0;
   double tokens_per_s = 0;
   std::optional<double> mfu{};        // share of the peak named at start, 0 to 1

@@ -5,6 +5,7 @@
 
 #include "tools/console/quantity.h"
 #include "tools/inspect/memory_plan.h"
+#include "tools/inspect/residual_plans.h"
 #include "tools/run/config_options.h"
 #include "tools/run/run_data.h"
 
@@ -80,26 +81,33 @@ void print_bytes(const MemoryPlan& plan) {
   fmt::print("{:<16} {:>14} {:>22}\n\n", "sum", "", format_bytes(plan.total_peak));
 }
 
-/// The config's own residual plan beside the exact ones.
+/// The config's own residual plan beside those that have names.
 void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t vocab_size) {
   fmt::print("residuals of one block, bytes a token (and in units of model.channels)\n");
-  fmt::print("{:<24} {:>12} {:>12} {:>12} {:>14} {:>14}\n", "plan", "residuals", "/ channels",
-             "statistics", "peak residuals", "peak of all");
+  fmt::print("{:<28} {:>10} {:>11} {:>11} {:>14} {:>14} {:>14} {:>12}\n", "plan", "residuals",
+             "/ channels", "statistics", "sketches", "peak kept", "peak of all", "GEMM FLOPs");
   const auto print = [&](std::string_view name, const MemoryPlan& plan) {
     const double bytes = plan.block_bytes(/*with_statistics=*/false);
-    fmt::print("{:<24} {:>12.1f} {:>12.2f} {:>12.1f} {:>14} {:>14}\n", name, bytes,
+    double flops = 0;
+    for (const auto& [shape, count] : plan.gemms) {
+      flops += static_cast<double>(shape.flops()) * static_cast<double>(count);
+    }
+    fmt::print("{:<28} {:>10.1f} {:>11.2f} {:>11.1f} {:>14} {:>14} {:>14} {:>12}\n", name, bytes,
                bytes / static_cast<double>(config.model.gpt.channels),
                plan.block_bytes(/*with_statistics=*/true) - bytes,
-               format_bytes(plan.peak[static_cast<std::size_t>(MemoryTag::kResiduals)]),
-               format_bytes(plan.total_peak));
+               format_bytes(plan.block_sketch_bytes),
+               format_bytes(plan.peak[static_cast<std::size_t>(MemoryTag::kResiduals)] +
+                            plan.peak[static_cast<std::size_t>(MemoryTag::kSketches)]),
+               format_bytes(plan.total_peak), format_short(flops));
   };
   print("this config", own);
-  for (const Recompute recompute : {Recompute::kNone, Recompute::kCheap, Recompute::kBlock}) {
-    Config exact = config;
-    exact.residuals = {.recompute = recompute};
-    print(fmt::format("exact, recompute: {}", enum_name(recompute)),
-          plan_memory(exact, vocab_size));
+  for (const NamedPlan& plan : named_plans(config, vocab_size)) {
+    print(plan.name, plan.memory);
   }
+  fmt::print("sketches: bytes of one block, whatever the tokens, for R = {} of {} rows\n",
+             sketch_rank(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
+                         /*progress=*/0),
+             config.train.batch_size * config.train.seq_len);
 }
 
 void inspect(const ConfigOptions& options) {
@@ -107,14 +115,19 @@ void inspect(const ConfigOptions& options) {
   if (std::filesystem::is_directory(source.file)) {
     source.file /= "config.yaml";
   }
-  const Config config = source.load();
-  const std::int64_t vocab_size = vocab_size_of(config);
+  const Config loaded = source.load();
+  const std::int64_t vocab_size = vocab_size_of(loaded);
+  std::string note;
+  const Config config = resolve_residuals(loaded, vocab_size, &note);
   const auto model = make_model(config.model, vocab_size);
   const MemoryPlan plan = plan_memory(config, vocab_size);
   print_parameters(*model);
   print_flops(config, *model, plan);
   print_bytes(plan);
   print_residuals(config, plan, vocab_size);
+  if (!note.empty()) {
+    fmt::print("{}\n", note);
+  }
 }
 
 }  // namespace

@@ -53,8 +53,13 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
       continue;
     }
     for (const Node::KeptFacts& kept : node.kept()) {
-      if (kept.role != Role::kParameter && kept.storage != 0 &&
-          counted.insert(kept.storage).second) {
+      if (kept.role == Role::kParameter || kept.storage == 0 ||
+          !counted.insert(kept.storage).second) {
+        continue;
+      }
+      if (kept.keep == Keep::kSketch) {
+        plan.block_sketch_bytes += kept.bytes;
+      } else {
         plan.block_bytes_per_token[std::string(role_name(kept.role))] +=
             static_cast<double>(kept.bytes) / static_cast<double>(shape.numel());
       }

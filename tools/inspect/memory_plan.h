@@ -16,7 +16,8 @@ struct MemoryPlan {
   std::int64_t total_peak = 0;
   /// Residuals of one block after forward, bytes a token, by role: "norm_input", ...
   std::map<std::string, double> block_bytes_per_token;
-  GemmCounts gemms;  // dense products of the step
+  std::int64_t block_sketch_bytes = 0;  // sketches of one block after forward
+  GemmCounts gemms;                     // dense products of the step
 
   /// Sum over the roles; statistics (means, log-sum-exps) apart.
   double block_bytes(bool with_statistics) const;

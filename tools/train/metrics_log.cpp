@@ -56,6 +56,9 @@ void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocato
       {"ms_per_step", step.ms_per_step},
       {"tokens_per_s", step.tokens_per_s},
   };
+  if (step.sketch_rank > 0) {
+    line["sketch_rank"] = step.sketch_rank;
+  }
   if (step.mfu.has_value()) {
     line["mfu"] = *step.mfu;
   }

@@ -9,6 +9,7 @@
 #include "engine/device/device.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
+#include "tools/inspect/residual_plans.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
 
@@ -43,6 +44,11 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
     : config_(std::move(config)), console_(console), directory_(config_.run.dir) {
   set_threads(config_.train.threads);
   data_ = open_run_data(config_);
+  std::string choice;
+  config_ = resolve_residuals(config_, data_.vocab_size, &choice);
+  if (!choice.empty()) {
+    console_.note(choice);
+  }
   model_ = make_model(config_.model, data_.vocab_size);
   const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
@@ -79,7 +85,8 @@ void Trainer::write_run_files() const {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
-  load_optimizer(checkpoint, step_->optimizer().state());
+  step_->expect_state(optimizer_tensors(checkpoint));
+  load_optimizer(checkpoint, step_->state());
   metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
   metrics_->event(state_.step, "resume", checkpoint.filename().string());
   saved_step_ = state_.step;
@@ -192,6 +199,7 @@ void Trainer::log_step(const StepFacts& facts) {
       .loss = facts.loss,
       .grad_norm = facts.grad_norm,
       .lr = facts.lr,
+      .sketch_rank = facts.sketch_rank,
       .ms_per_step = seconds * 1e3,
       .tokens_per_s = tokens_per_s,
       .activation_bytes = meter.peak(MemoryTag::kResiduals) + meter.peak(MemoryTag::kSketches),
@@ -235,7 +243,7 @@ void Trainer::save_checkpoint() {
   metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
   state_.metrics_bytes = metrics_->size();
   const CheckpointDirectory checkpoints = directory_.checkpoints();
-  checkpoints.save(state_, named_values(model_->parameters()), step_->optimizer().state());
+  checkpoints.save(state_, named_values(model_->parameters()), step_->state());
   checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
   saved_step_ = state_.step;
 }

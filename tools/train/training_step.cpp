@@ -1,5 +1,6 @@
 #include "tools/train/training_step.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -9,6 +10,8 @@
 
 namespace ghost {
 namespace {
+
+const std::string kStorePrefix = "store.";
 
 std::optional<std::int64_t> first_nonfinite_element(const Tensor& x) {
   if (!is_floating(x.dtype()) || x.dtype() == DType::kBF16) {
@@ -27,7 +30,11 @@ std::optional<std::int64_t> first_nonfinite_element(const Tensor& x) {
 }  // namespace
 
 TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device)
-    : config_(config), model_(model), ctx_(device), tape_(ResidualPlan(config.residuals)) {
+    : config_(config),
+      model_(model),
+      ctx_(device),
+      state_store_(ctx_.allocator()),
+      tape_(ResidualPlan(config.residuals)) {
   ParameterStore& parameters = model_.parameters();
   parameters.materialize(ctx_.allocator(), dtype_of(config.train.dtype));
   parameters.initialize(static_cast<std::uint64_t>(config.train.seed));
@@ -35,6 +42,24 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
   const Shape shape{config.train.batch_size, config.train.seq_len};
   inputs_ = ctx_.empty(shape, DType::kI32, MemoryTag::kBatch);
   targets_ = ctx_.empty(shape, DType::kI32, MemoryTag::kBatch);
+  ctx_.set_row_labels({.tokens = inputs_, .targets = targets_});
+  ctx_.attach_state_store(&state_store_);
+}
+
+std::vector<NamedTensor> TrainingStep::state() const {
+  std::vector<NamedTensor> out = optimizer_->state();
+  for (const auto& [name, tensor] : state_store_.all()) {
+    out.push_back({kStorePrefix + name, tensor});
+  }
+  return out;
+}
+
+void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> stored) {
+  for (const auto& [name, shape] : stored) {
+    if (name.starts_with(kStorePrefix)) {
+      state_store_.get(name.substr(kStorePrefix.size()), shape);
+    }
+  }
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
@@ -63,6 +88,13 @@ double TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fi
 StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   ctx_.set_training(true);
   StepFacts facts;
+  const double last = std::max<double>(1, static_cast<double>(config_.train.steps - 1));
+  tape_.set_progress(static_cast<double>(step) / last);
+  if (tape_.plan().has_sketches()) {
+    facts.sketch_rank =
+        sketch_rank(tape_.plan().config().sketch, config_.train.batch_size * config_.train.seq_len,
+                    tape_.plan().progress());
+  }
   facts.loss = accumulate_gradients(step, fill);
   facts.grad_norm = gradient_norm(ctx_, model_.parameters());
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);

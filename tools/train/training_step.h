@@ -5,8 +5,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/autograd/context.h"
+#include "engine/autograd/state_store.h"
 #include "models/language_model.h"
 #include "ops/optim/optimizer.h"
 #include "tools/run/run_config.h"
@@ -18,6 +21,7 @@ struct StepFacts {
   double loss = 0;       // mean over the micro-steps, nats
   double grad_norm = 0;  // before clipping
   double lr = 0;
+  std::int64_t sketch_rank = 0;  // of residuals.sketch for one micro-batch; 0: nothing is sketched
   bool is_finite = true;
   bool is_skipped = false;  // not finite, and on_nonfinite is skip: no update was made
 };
@@ -46,7 +50,11 @@ class TrainingStep {
 
   Context& context() { return ctx_; }
   LanguageModel& model() { return model_; }
-  Optimizer& optimizer() { return *optimizer_; }
+  /// What a checkpoint holds besides the model: the optimizer's state, and behind `store.` what
+  /// ways of keeping residuals remember.
+  std::vector<NamedTensor> state() const;
+  /// Makes room for remembered tensors that `state` does not have yet, by the names it would give.
+  void expect_state(std::span<const std::pair<std::string, Shape>> stored);
   /// The tape of the last micro-step, after its backward pass.
   const Tape& tape() const { return tape_; }
 
@@ -58,6 +66,7 @@ class TrainingStep {
   LanguageModel& model_;
   Context ctx_;
   std::unique_ptr<Optimizer> optimizer_;
+  StateStore state_store_;
   Tape tape_;
   Tensor inputs_;   // [B, T]
   Tensor targets_;  // [B, T]

@@ -1,0 +1,158 @@
+#include "tools/inspect/residual_plans.h"
+
+#include <algorithm>
+#include <set>
+
+#include "engine/autograd/residual_presets.h"
+#include "engine/config/byte_size.h"
+#include "engine/config/nearest_key.h"
+#include "tools/console/quantity.h"
+
+namespace ghost {
+namespace {
+
+using ModuleRole = std::pair<std::string, Role>;
+
+/// Every residual that the model declares, by module and role, when nothing is recomputed.
+std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size) {
+  const auto model = make_model(config.model, vocab_size);
+  Context ctx(Device{.type = DeviceType::kDry});
+  model->parameters().materialize(ctx.allocator(), dtype_of(config.train.dtype));
+  Tape tape;
+  const Context::Recording recording(ctx, &tape);
+  const Tensor tokens =
+      ctx.empty({config.train.batch_size, config.train.seq_len}, DType::kI32, MemoryTag::kBatch);
+  const Tensor loss = model->loss(ctx, tokens, tokens);
+  std::set<ModuleRole> found;
+  for (const Node& node : tape.nodes()) {
+    for (const ResidualSpec& spec : node.op().residuals()) {
+      found.emplace(node.module(), spec.role);
+    }
+  }
+  found.emplace("blocks.0", Role::kBlockInput);  // of a block that would be recomputed
+  return found;
+}
+
+/// blocks.3.mlp.c_fc -> blocks.*.mlp.c_fc
+std::string module_pattern(std::string_view module) {
+  std::string out;
+  for (std::size_t i = 0; i < module.size(); ++i) {
+    const bool is_digit = module[i] >= '0' && module[i] <= '9';
+    const bool is_index = is_digit && (out.ends_with('.') || out.ends_with(".*"));
+    if (!is_index) {
+      out += module[i];
+    } else if (out.ends_with('.')) {
+      out += '*';
+    }
+  }
+  return out;
+}
+
+void check_rules(const Config& config, std::int64_t vocab_size) {
+  if (config.residuals.rules.empty()) {
+    return;
+  }
+  const std::set<ModuleRole> known = residuals_of(config, vocab_size);
+  for (std::size_t i = 0; i < config.residuals.rules.size(); ++i) {
+    const ResidualRule& rule = config.residuals.rules[i];
+    if (std::any_of(known.begin(), known.end(), [&](const ModuleRole& residual) {
+          return rule.matches(residual.first, residual.second);
+        })) {
+      continue;
+    }
+    std::string nearest;
+    for (const auto& [module, role] : known) {
+      const std::string pattern = module_pattern(module);
+      const bool has_role = glob_match(rule.role, role_name(role)) &&
+                            (rule.keep != Keep::kSketch || role == Role::kLinearInput);
+      if (has_role && (nearest.empty() ||
+                       edit_distance(rule.module, pattern) < edit_distance(rule.module, nearest))) {
+        nearest = pattern;
+      }
+    }
+    fail<ConfigError>(
+        "residuals.rules.{}.module is \"{}\"; it matches no module with a residual of role {}; did "
+        "you mean {}?",
+        i, rule.module, rule.keep == Keep::kSketch ? role_name(Role::kLinearInput) : rule.role,
+        nearest);
+  }
+}
+
+NamedPlan plan_of(const Config& config, std::int64_t vocab_size, std::string name,
+                  ResidualsConfig residuals, bool is_exact) {
+  Config planned = config;
+  planned.residuals = residuals;
+  NamedPlan plan{.name = std::move(name),
+                 .residuals = std::move(residuals),
+                 .is_exact = is_exact,
+                 .memory = plan_memory(planned, vocab_size)};
+  for (const auto& [shape, count] : plan.memory.gemms) {
+    plan.gemm_flops += static_cast<double>(shape.flops()) * static_cast<double>(count);
+  }
+  return plan;
+}
+
+}  // namespace
+
+std::vector<NamedPlan> named_plans(const Config& config, std::int64_t vocab_size) {
+  std::vector<NamedPlan> plans;
+  // The choice is between plans: the config's own options of keeping stay, its choices go.
+  ResidualsConfig plain = config.residuals;
+  plain.preset = ResidualPreset::kNone;
+  plain.recompute = Recompute::kNone;
+  plain.memory_budget.clear();
+  plain.rules.clear();
+  for (const auto& [recompute, name] : EnumNames<Recompute>::kNames) {
+    ResidualsConfig residuals = plain;
+    residuals.recompute = recompute;
+    plans.push_back(plan_of(config, vocab_size, fmt::format("exact, recompute: {}", name),
+                            residuals, !is_approximate(plain.keep)));
+  }
+  for (const auto& [preset, name] : EnumNames<ResidualPreset>::kNames) {
+    if (preset != ResidualPreset::kNone && preset != ResidualPreset::kAuto) {
+      ResidualsConfig residuals = plain;
+      residuals.preset = preset;
+      plans.push_back(
+          plan_of(config, vocab_size, std::string(name), residuals, /*is_exact=*/false));
+    }
+  }
+  return plans;
+}
+
+Config resolve_residuals(const Config& config, std::int64_t vocab_size, std::string* note) {
+  check_rules(config, vocab_size);
+  if (config.residuals.preset != ResidualPreset::kAuto) {
+    return config;
+  }
+  const std::int64_t budget = parse_byte_size(config.residuals.memory_budget).value_or(0);
+  std::vector<NamedPlan> plans = named_plans(config, vocab_size);
+  if (!config.residuals.allow_approximate) {
+    std::erase_if(plans, [](const NamedPlan& plan) { return !plan.is_exact; });
+  }
+  const auto smallest =
+      std::min_element(plans.begin(), plans.end(), [](const NamedPlan& a, const NamedPlan& b) {
+        return a.memory.total_peak < b.memory.total_peak;
+      });
+  const NamedPlan least = *smallest;
+  std::erase_if(plans, [&](const NamedPlan& plan) { return plan.memory.total_peak > budget; });
+  if (plans.empty()) {
+    fail<ConfigError>("residuals.memory_budget is {}; the smallest {}plan, {}, holds {} a step",
+                      config.residuals.memory_budget,
+                      config.residuals.allow_approximate ? "" : "exact ", least.name,
+                      format_bytes(least.memory.total_peak));
+  }
+  const auto chosen =
+      std::min_element(plans.begin(), plans.end(), [](const NamedPlan& a, const NamedPlan& b) {
+        return std::pair(!a.is_exact, a.gemm_flops) < std::pair(!b.is_exact, b.gemm_flops);
+      });
+  if (note != nullptr) {
+    *note = fmt::format("residuals: {}, {} a step of {} allowed", chosen->name,
+                        format_bytes(chosen->memory.total_peak), format_bytes(budget));
+  }
+  Config resolved = config;
+  resolved.residuals = chosen->residuals;
+  resolved.residuals.rules = config.residuals.rules;
+  return resolved;
+}
+
+}  // namespace ghost
