@@ -26,24 +26,39 @@ bool Node::is_recorded_input(std::size_t i) const {
   return is_recorded_ && inputs_.at(i).defined() && ctx_->tape()->records(inputs_[i]);
 }
 
+ResidualSpec Node::declared(std::string_view name) const {
+  for (const ResidualSpec& spec : op_->residuals()) {
+    if (spec.name == name) {
+      return spec;
+    }
+  }
+  fail("op {} keeps {} without having declared it", op_->name(), name);
+}
+
+Keep Node::planned_keep(const ResidualSpec& spec, const Tensor& tensor) const {
+  const Tape& tape = *ctx_->tape();
+  const Keep keep = tape.plan().keep_for(module_, spec.role, tape.is_cheap_output(tensor));
+  return spec.may_be_derivative ? keep : without_derivative(keep);
+}
+
+Keep Node::planned_keep(std::string_view name, const Tensor& tensor) const {
+  return is_recorded_ ? planned_keep(declared(name), tensor) : Keep::kExact;
+}
+
 void Node::keep(std::string_view name, const Tensor& tensor) {
   if (!is_recorded_) {
     return;
   }
-  const ResidualSpecs specs = op_->residuals();
-  const auto spec = std::find_if(specs.begin(), specs.end(),
-                                 [&](const ResidualSpec& s) { return s.name == name; });
-  GHOST_CHECK(spec != specs.end(), "op {} keeps {} without having declared it", op_->name(), name);
-
+  const ResidualSpec spec = declared(name);
   if (!tensor.defined()) {  // an absent optional input, a bias as a rule
-    residuals_.push_back({.name = spec->name, .role = spec->role});
+    residuals_.push_back({.name = spec.name, .role = spec.role});
     return;
   }
 
   Tape& tape = *ctx_->tape();
   Residual residual{
-      .name = spec->name, .role = spec->role, .shape = tensor.shape(), .dtype = tensor.dtype()};
-  residual.keep = tape.plan().keep_for(module_, spec->role, tape.is_cheap_output(tensor));
+      .name = spec.name, .role = spec.role, .shape = tensor.shape(), .dtype = tensor.dtype()};
+  residual.keep = planned_keep(spec, tensor);
   switch (residual.keep) {
     case Keep::kExact:
       if (tensor.storage()->tag() == MemoryTag::kWorkspace) {
@@ -53,6 +68,9 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
       break;
     case Keep::kBF16:
     case Keep::kInt8:
+    case Keep::kInt4:
+    case Keep::kDerivative8:
+    case Keep::kDerivative4:
       residual.encoded = tape.encode_once(*ctx_, tensor, residual.keep);
       break;
     case Keep::kRecompute:
@@ -65,19 +83,32 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
   residuals_.push_back(std::move(residual));
 }
 
-Tensor Node::residual(std::string_view name) const {
+const Node::Residual& Node::find(std::string_view name) const {
   const auto found = std::find_if(residuals_.begin(), residuals_.end(),
                                   [&](const Residual& r) { return r.name == name; });
   GHOST_CHECK(found != residuals_.end(), "op {} in {} has no residual {}", op_->name(), module_,
               name);
-  switch (found->keep) {
+  return *found;
+}
+
+bool Node::keeps_derivative() const {
+  return std::any_of(residuals_.begin(), residuals_.end(),
+                     [](const Residual& residual) { return is_derivative(residual.keep); });
+}
+
+Tensor Node::residual(std::string_view name) const {
+  const Residual& found = find(name);
+  switch (found.keep) {
     case Keep::kExact:
-      return found->exact;
+      return found.exact;
     case Keep::kBF16:
     case Keep::kInt8:
-      return decode_residual(*found->encoded, found->dtype).reshape(found->shape);
+    case Keep::kInt4:
+    case Keep::kDerivative8:
+    case Keep::kDerivative4:
+      return decode_residual(*found.encoded, found.dtype).reshape(found.shape);
     case Keep::kRecompute:
-      return ctx_->tape()->recompute(*ctx_, found->producer).reshape(found->shape);
+      return ctx_->tape()->recompute(*ctx_, found.producer).reshape(found.shape);
     case Keep::kSketch:
       break;
   }

@@ -14,6 +14,7 @@ namespace ghost {
 
 class Context;
 class Op;
+struct ResidualSpec;
 class Tape;
 struct Parameter;
 
@@ -35,6 +36,8 @@ class Node {
   /// Keeps a residual under a name and role that the op has declared. Nothing happens when the
   /// tape does not record.
   void keep(std::string_view name, const Tensor& tensor);
+  /// How the plan would keep `tensor` under that name: for ops with a smaller form to keep instead.
+  Keep planned_keep(std::string_view name, const Tensor& tensor) const;
   bool is_recorded() const { return is_recorded_; }
   /// Whether a backward pass may ask for the cotangent of this input.
   bool is_recorded_input(std::size_t i) const;
@@ -42,6 +45,8 @@ class Node {
   // In backward.
   /// A kept residual in its own dtype: exact, decoded, or made again by the op that made it.
   Tensor residual(std::string_view name) const;
+  /// In which form it is kept.
+  Keep kept_as(std::string_view name) const { return find(name).keep; }
   const TensorFacts& facts(std::size_t input) const { return inputs_facts_.at(input); }
 
   const Op& op() const { return *op_; }
@@ -60,6 +65,12 @@ class Node {
 
  private:
   friend class Tape;
+
+  struct Residual;
+  ResidualSpec declared(std::string_view name) const;
+  Keep planned_keep(const ResidualSpec& spec, const Tensor& tensor) const;
+  const Residual& find(std::string_view name) const;
+  bool keeps_derivative() const;
 
   struct Residual {
     std::string_view name;

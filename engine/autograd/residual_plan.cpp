@@ -8,7 +8,9 @@ namespace ghost {
 void ResidualsConfig::validate(const std::string& prefix) const {
   check_range(group > 0, prefix + "group", group, "a positive number of elements");
   constexpr std::string_view kKeeps =
-      "exact, cast(bf16), int8 or recompute (sketches are not available in this version)";
+      "exact, cast(bf16), int8, int4, derivative(int8), derivative(int4) or recompute (sketches "
+      "are "
+      "not available in this version)";
   check_range(keep != Keep::kSketch, prefix + "default", keep, kKeeps);
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const std::string rule = fmt::format("{}rules.{}.", prefix, i);
@@ -19,6 +21,10 @@ void ResidualsConfig::validate(const std::string& prefix) const {
     }
     check_range(is_known, rule + "role", rules[i].role,
                 "a glob that matches a role, as linear_input");
+    check_range(!is_derivative(rules[i].keep) ||
+                    glob_match(rules[i].role, role_name(Role::kActivationInput)),
+                rule + "role", rules[i].role,
+                "activation_input, the role that has a derivative to keep");
   }
 }
 
@@ -46,8 +52,14 @@ std::string_view role_name(Role role) {
   return {};
 }
 
-bool is_approximate(Keep keep) {
-  return keep == Keep::kBF16 || keep == Keep::kInt8 || keep == Keep::kSketch;
+bool is_approximate(Keep keep) { return keep != Keep::kExact && keep != Keep::kRecompute; }
+
+bool is_scaled(Keep keep) { return keep == Keep::kInt8 || keep == Keep::kInt4; }
+
+bool is_derivative(Keep keep) { return keep == Keep::kDerivative8 || keep == Keep::kDerivative4; }
+
+Keep without_derivative(Keep keep) {
+  return keep == Keep::kDerivative8 ? Keep::kInt8 : keep == Keep::kDerivative4 ? Keep::kInt4 : keep;
 }
 
 bool glob_match(std::string_view pattern, std::string_view text) {
@@ -76,15 +88,21 @@ Keep ResidualPlan::keep_for(std::string_view module, Role role, bool is_cheap_ou
   if (role == Role::kStatistic || role == Role::kIndex || role == Role::kParameter) {
     return Keep::kExact;
   }
+  const auto available = [&](Keep keep) {
+    if (keep == Keep::kRecompute && !is_cheap_output) {
+      return Keep::kExact;
+    }
+    return role == Role::kActivationInput ? keep : without_derivative(keep);
+  };
   for (auto rule = config_.rules.rbegin(); rule != config_.rules.rend(); ++rule) {
     if (glob_match(rule->module, module) && glob_match(rule->role, role_name(role))) {
-      return rule->keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : rule->keep;
+      return available(rule->keep);
     }
   }
   if (config_.recompute == Recompute::kCheap && is_cheap_output) {
     return Keep::kRecompute;
   }
-  return config_.keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : config_.keep;
+  return available(config_.keep);
 }
 
 ResidualPlan ResidualPlan::inside_block() const {
