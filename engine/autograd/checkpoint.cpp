@@ -48,8 +48,8 @@ class Checkpoint final : public Op {
 
 }  // namespace
 
-Tensor checkpoint(Context& ctx, const Tensor& x, BlockFunction block) {
-  if (ctx.tape() == nullptr || ctx.tape()->plan().recompute() != Recompute::kBlock) {
+Tensor checkpoint(Context& ctx, const Tensor& x, BlockFunction block, Recompute level) {
+  if (ctx.tape() == nullptr || ctx.tape()->plan().recompute() != level) {
     return block(ctx, x);
   }
   // Recorded even where x is data: the block's parameters need their gradients.

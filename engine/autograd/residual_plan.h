@@ -38,7 +38,8 @@ enum class Keep {
 enum class Recompute {
   kNone,
   kCheap,      // outputs of norms and activations are never kept, but made again in backward
-  kBlock,  // only the input of each block is kept; the block runs again in backward
+  kAttention,  // norm, projections and attention of each block run again, from the block's input
+  kBlock,      // only the input of each block is kept; the block runs again in backward
 };
 
 template <>
@@ -60,6 +61,7 @@ struct EnumNames<Recompute> {
   static constexpr EnumName<Recompute> kNames[] = {
       {Recompute::kNone, "none"},
       {Recompute::kCheap, "cheap"},
+      {Recompute::kAttention, "attention"},
       {Recompute::kBlock, "block"},
   };
 };
@@ -89,7 +91,8 @@ struct ResidualsConfig {
   void each_field(Visit&& visit) {
     visit("default", keep, "for residuals that no rule matches");
     visit("rules", rules, "module and role globs; the last match wins");
-    visit("recompute", recompute, "cheap: norm and activation outputs; block: whole blocks");
+    visit("recompute", recompute,
+          "cheap: norm and activation outputs; attention: up to its output; block: whole blocks");
     visit("group", group, "elements that share one scale of int8 or int4, > 0");
   }
   void validate(const std::string& prefix) const;

@@ -87,6 +87,22 @@ TEST_CASE("recomputed blocks give the same bits", "[autograd]") {
   CHECK(again.residual_bytes == kBytes);
 }
 
+TEST_CASE("a checkpoint acts at its own level only", "[autograd]") {
+  Context ctx(Device{});
+  const Tensor data = test::normal({kSize}, 1);
+  for (const Recompute recompute :
+       {Recompute::kNone, Recompute::kCheap, Recompute::kAttention, Recompute::kBlock}) {
+    for (const Recompute level : {Recompute::kAttention, Recompute::kBlock}) {
+      Tape tape(ResidualPlan({.recompute = recompute}));
+      const Context::Recording recording(ctx, &tape);
+      checkpoint(
+          ctx, tape.watch(data), [](Context& inner, const Tensor& h) { return square(inner, h); },
+          level);
+      CHECK((tape.nodes().back().op().name() == "checkpoint") == (recompute == level));
+    }
+  }
+}
+
 TEST_CASE("the rules hold inside recomputed blocks", "[autograd]") {
   const std::vector<ResidualRule> rules = {
       {.module = "blocks.*.mlp", .role = "*", .keep = Keep::kBF16}};
