@@ -92,6 +92,7 @@ Tensor GptBlock::run(Context& ctx, const Tensor& x, const Attend& attend) const 
   h = in(ctx, "ln_2", [&] { return norm(ctx, ln_2_, middle); });
   h = in(ctx, "mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
   h = in(ctx, "mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
+  const Context::LastStage last(ctx);
   h = in(ctx, "mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
   h = in(ctx, "mlp", [&] { return dropout(ctx, h, config_.dropout); });
   return add(ctx, middle, h);

@@ -193,6 +193,32 @@ TEST_CASE("int4 linear inputs give the gradients on average", "[models]") {
   CHECK(worst < 5);
 }
 
+TEST_CASE("blocks that run again skip their last projection", "[models]") {
+  TinyModel tiny;
+  const auto count = [&](Recompute recompute) {
+    GemmCounts counts;
+    tiny.ctx.attach_gemm_counts(&counts);
+    tiny.gradients({.recompute = recompute});
+    tiny.ctx.attach_gemm_counts(nullptr);
+    return counts;
+  };
+  const GemmCounts exact = count(Recompute::kNone);
+  const GemmCounts attention = count(Recompute::kAttention);
+  const GemmCounts block = count(Recompute::kBlock);
+  const std::int64_t blocks = kTiny.layers;
+  const GemmShape c_attn{.m = 10, .n = 24, .k = 8};
+  const GemmShape c_proj{.m = 10, .n = 8, .k = 8};
+  const GemmShape c_fc{.m = 10, .n = 32, .k = 8};
+  const GemmShape mlp_c_proj{.m = 10, .n = 8, .k = 32};
+  for (const auto& [shape, times] : exact) {
+    INFO(shape.m << " x " << shape.n << " x " << shape.k);
+    const auto is = [&](const GemmShape& other) { return !(shape < other) && !(other < shape); };
+    CHECK(attention.at(shape) - times == (is(c_attn) ? blocks : 0));
+    CHECK(block.at(shape) - times == (is(c_attn) || is(c_proj) || is(c_fc) ? blocks : 0));
+  }
+  CHECK(block.at(mlp_c_proj) == 2 * blocks);  // forward of c_proj and dx of c_fc
+}
+
 TEST_CASE("a GPT block pulls back several cotangents at once", "[models]") {
   for (const Recompute recompute :
        {Recompute::kNone, Recompute::kCheap, Recompute::kAttention, Recompute::kBlock}) {
