@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "engine/tensor/primitives.h"
 
@@ -67,14 +68,16 @@ void draw(const RandomStream& stream, std::int64_t begin, std::int64_t size, Dra
 template <typename T, typename Code>
 void quantise(const T* x, float factor, const Grid& grid, const std::uint16_t* draws, Code* codes,
               std::int64_t size) {
-  const float shift = std::is_signed_v<Code> ? 0 : -grid.lowest;
+  const float lowest = grid.lowest;  // of its own: a store to codes might change what grid is
+  const float highest = grid.highest;
+  const float shift = std::is_signed_v<Code> ? 0 : -lowest;
 #pragma omp simd
   for (std::int64_t i = 0; i < size; ++i) {
     const float u = (static_cast<float>(draws[i]) + 0.5F) * 0x1p-16F;
     const float v = static_cast<float>(x[i]) * factor;
     const float whole = std::floor(v);
     const float code = whole + std::floor(v - whole + u);
-    const float kept = std::min(grid.highest, std::max(grid.lowest, code)) + shift;
+    const float kept = std::min(highest, std::max(lowest, code)) + shift;
     codes[i] = static_cast<Code>(static_cast<std::int32_t>(kept));
   }
 }
