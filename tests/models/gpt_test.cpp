@@ -166,7 +166,7 @@ TEST_CASE("approximate residual plans come close", "[models]") {
   }
 }
 
-// What backward does with an eight-bit residual is right on average only as far as it is linear in
+// What backward does with a rounded residual is right on average only as far as it is linear in
 // it; the weights' gradients of linears are, given dy.
 TEST_CASE("int4 linear inputs give the gradients on average", "[models]") {
   TinyModel tiny;
