@@ -99,6 +99,9 @@ TEST_CASE("exact plans keep 16, 10, 12 and 1 numbers a channel", "[tools]") {
   check({.recompute = Recompute::kCheap}, {.f32 = 10, .statistics = 2 * kMeanAndRstd + kLse});
   // x, o (the projection reads it), x', ln_2, z, gelu(z)
   check({.recompute = Recompute::kAttention}, {.f32 = 12, .statistics = kMeanAndRstd});
+  check({.rules = {{.role = "linear_input", .keep = Keep::kRecompute}},
+         .recompute = Recompute::kAttention},
+        {.f32 = 7, .statistics = kMeanAndRstd});
   check({.recompute = Recompute::kBlock}, {.f32 = 1});
 }
 
