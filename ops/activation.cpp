@@ -27,20 +27,31 @@ class Activation final : public Op {
     }
     return {};
   }
-  ResidualSpecs residuals() const override { return {{"x", Role::kActivationInput}}; }
+  ResidualSpecs residuals() const override {
+    return {{"x", Role::kActivationInput, /*may_be_derivative=*/true}};
+  }
 
   Tensors forward(Context& ctx, Node& node) const override {
     const Tensor& x = node.input(0);
     Tensor y = ctx.empty_like(x);
-    launch(ctx, ActivationForward{.kind = kind_, .x = x, .y = y});
-    node.keep("x", x);
+    ActivationForward args{.kind = kind_, .x = x, .y = y};
+    if (is_derivative(node.planned_keep("x", x))) {
+      args.derivative = ctx.empty_like(x);
+    }
+    launch(ctx, args);
+    node.keep("x", args.derivative.defined() ? args.derivative : x);
     return {y};
   }
 
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     const Tensor dy = pullback.dy();
     Tensor dx = ctx.empty_like(dy);
-    launch(ctx, ActivationBackward{.kind = kind_, .x = node.residual("x"), .dy = dy, .dx = dx});
+    if (is_derivative(node.kept_as("x"))) {
+      launch(ctx,
+             ActivationDerivativeBackward{.derivative = node.residual("x"), .dy = dy, .dx = dx});
+    } else {
+      launch(ctx, ActivationBackward{.kind = kind_, .x = node.residual("x"), .dy = dy, .dx = dx});
+    }
     pullback.give(0, dx);
   }
 

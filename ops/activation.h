@@ -16,7 +16,8 @@ enum class GeluForm {
 ///
 /// x       any shape, f32 or f64
 /// returns y, shape and dtype of x
-/// keeps   x (activation_input)
+/// keeps   x (activation_input), or f'(x) where the plan says derivative(int8 | int4); the output
+///         can then not be made again
 /// source  Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2
 Tensor gelu(Context& ctx, const Tensor& x, GeluForm form);
 

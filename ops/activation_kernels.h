@@ -8,8 +8,9 @@ enum class ActivationKind { kGeluErf, kGeluTanh, kSilu };
 
 struct ActivationForward {
   ActivationKind kind;
-  Tensor x;  // [n]
-  Tensor y;  // [n]
+  Tensor x;           // [n]
+  Tensor y;           // [n]
+  Tensor derivative;  // [n] f'(x), or undefined
 };
 
 /// dx = dy * f'(x)
@@ -20,9 +21,17 @@ struct ActivationBackward {
   Tensor dx;  // [P, n]
 };
 
+/// dx = dy * f'(x), where f'(x) has been kept
+struct ActivationDerivativeBackward {
+  Tensor derivative;  // [n]
+  Tensor dy;          // [P, n]
+  Tensor dx;          // [P, n]
+};
+
 namespace cpu {
 void activation(const ActivationForward& args);
 void activation(const ActivationBackward& args);
+void activation(const ActivationDerivativeBackward& args);
 }  // namespace cpu
 
 }  // namespace ghost

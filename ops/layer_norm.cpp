@@ -30,17 +30,21 @@ class LayerNorm final : public Op {
     Tensor y = ctx.empty_like(x);
     Tensor mean = ctx.empty(x.shape().without_last(), x.dtype());
     Tensor rstd = ctx.empty(x.shape().without_last(), x.dtype());
+    // The normalised x has a range that integers like, wherever the residual stream has gone.
+    const bool keeps_normalized = is_scaled(node.planned_keep("x", x));
+    const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
     launch(ctx, LayerNormForward{.x = x,
                                  .gain = node.input(1),
                                  .bias = node.input(2),
                                  .y = y,
                                  .mean = mean,
                                  .rstd = rstd,
+                                 .normalized = normalized,
                                  .eps = eps_});
-    node.keep("x", x);
+    node.keep("x", keeps_normalized ? normalized : x);
     node.keep("gain", node.input(1));
     node.keep("bias", node.input(2));
-    node.keep("mean", mean);
+    node.keep("mean", keeps_normalized ? Tensor{} : mean);
     node.keep("rstd", rstd);
     return {y};
   }

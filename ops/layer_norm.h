@@ -13,7 +13,8 @@ namespace ghost {
 /// bias    [C] or undefined
 /// eps     > 0, in units of x^2
 /// returns y, shape and dtype of x
-/// keeps   x (norm_input), gain, mean [...] and rstd [...] (statistic)
+/// keeps   x (norm_input), gain, mean [...] and rstd [...] (statistic); where the plan says int8 or
+///         int4 (x - mean) * rstd instead of x, and no mean
 /// throws  ghost::Error when gain or bias is not [C] or eps <= 0
 /// source  Ba, Kiros and Hinton 2016, arXiv:1607.06450
 Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& gain, const Tensor& bias,

@@ -5,29 +5,30 @@
 namespace ghost {
 
 struct LayerNormForward {
-  Tensor x;     // [rows, C]
-  Tensor gain;  // [C]
-  Tensor bias;  // [C] or undefined
-  Tensor y;     // [rows, C]
-  Tensor mean;  // [rows]
-  Tensor rstd;  // [rows]
+  Tensor x;           // [rows, C]
+  Tensor gain;        // [C]
+  Tensor bias;        // [C] or undefined
+  Tensor y;           // [rows, C]
+  Tensor mean;        // [rows]
+  Tensor rstd;        // [rows]
+  Tensor normalized;  // [rows, C] (x - mean) * rstd, or undefined
   double eps;
 };
 
 /// y from x and known statistics.
 struct LayerNormApply {
-  Tensor x;
-  Tensor gain;
-  Tensor bias;
-  Tensor mean;
-  Tensor rstd;
-  Tensor y;
+  Tensor x;     // [rows, C]
+  Tensor gain;  // [C]
+  Tensor bias;  // [C] or undefined
+  Tensor mean;  // [rows]; undefined when x is normalised already
+  Tensor rstd;  // [rows]
+  Tensor y;     // [rows, C]
 };
 
 struct LayerNormBackward {
   Tensor x;      // [rows, C]
   Tensor gain;   // [C]
-  Tensor mean;   // [rows]
+  Tensor mean;   // [rows]; undefined when x is normalised already
   Tensor rstd;   // [rows]
   Tensor dy;     // [P, rows, C]
   Tensor dx;     // [P, rows, C]; undefined when nobody wants it

@@ -24,8 +24,10 @@ class Linear final : public Op {
     const Tensor& x = node.input(0);
     const Tensor& weight = node.input(1);
     Tensor y = ctx.empty(x.shape().with_last(weight.dim(0)), x.dtype());
-    ctx.count_gemm({.m = x.numel() / x.dim(-1), .n = weight.dim(0), .k = weight.dim(1)});
-    launch(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
+    if (ctx.needs_outputs()) {
+      ctx.count_gemm({.m = x.numel() / x.dim(-1), .n = weight.dim(0), .k = weight.dim(1)});
+      launch(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
+    }
     if (node.is_recorded_input(1)) {
       keep_linear_input(ctx, node, "x", x);
     }

@@ -25,8 +25,16 @@ class RmsNorm final : public Op {
     const Tensor& x = node.input(0);
     Tensor y = ctx.empty_like(x);
     Tensor rstd = ctx.empty(x.shape().without_last(), x.dtype());
-    launch(ctx, RmsNormForward{.x = x, .gain = node.input(1), .y = y, .rstd = rstd, .eps = eps_});
-    node.keep("x", x);
+    // The normalised x has a range that integers like, wherever the residual stream has gone.
+    const bool keeps_normalized = is_scaled(node.planned_keep("x", x));
+    const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
+    launch(ctx, RmsNormForward{.x = x,
+                               .gain = node.input(1),
+                               .y = y,
+                               .rstd = rstd,
+                               .normalized = normalized,
+                               .eps = eps_});
+    node.keep("x", keeps_normalized ? normalized : x);
     node.keep("gain", node.input(1));
     node.keep("rstd", rstd);
     return {y};
@@ -39,7 +47,8 @@ class RmsNorm final : public Op {
     RmsNormBackward args{.x = node.residual("x"),
                          .gain = node.residual("gain"),
                          .rstd = node.residual("rstd"),
-                         .dy = dy};
+                         .dy = dy,
+                         .is_normalized = is_scaled(node.kept_as("x"))};
     if (pullback.wanted(0)) {
       args.dx = ctx.empty_like(dy);
     }
@@ -57,8 +66,11 @@ class RmsNorm final : public Op {
   Tensor recompute(Context& ctx, const Node& node) const override {
     const Tensor x = node.residual("x");
     Tensor y = ctx.empty_like(x);
-    launch(ctx, RmsNormApply{
-                    .x = x, .gain = node.residual("gain"), .rstd = node.residual("rstd"), .y = y});
+    launch(ctx, RmsNormApply{.x = x,
+                             .gain = node.residual("gain"),
+                             .rstd = node.residual("rstd"),
+                             .y = y,
+                             .is_normalized = is_scaled(node.kept_as("x"))});
     return y;
   }
 

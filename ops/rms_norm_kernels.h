@@ -5,19 +5,21 @@
 namespace ghost {
 
 struct RmsNormForward {
-  Tensor x;     // [rows, C]
-  Tensor gain;  // [C]
-  Tensor y;     // [rows, C]
-  Tensor rstd;  // [rows]
+  Tensor x;           // [rows, C]
+  Tensor gain;        // [C]
+  Tensor y;           // [rows, C]
+  Tensor rstd;        // [rows]
+  Tensor normalized;  // [rows, C] x * rstd, or undefined
   double eps;
 };
 
 /// y from x and known statistics.
 struct RmsNormApply {
-  Tensor x;
-  Tensor gain;
-  Tensor rstd;
-  Tensor y;
+  Tensor x;            // [rows, C]
+  Tensor gain;         // [C]
+  Tensor rstd;         // [rows]
+  Tensor y;            // [rows, C]
+  bool is_normalized;  // x is x * rstd already
 };
 
 struct RmsNormBackward {
@@ -28,6 +30,7 @@ struct RmsNormBackward {
   Tensor dx;     // [P, rows, C]; undefined when nobody wants it
   Tensor dgain;  // [C] or undefined; P = 1
   bool accumulate_dgain;
+  bool is_normalized;  // x is x * rstd already
 };
 
 namespace cpu {

@@ -19,6 +19,7 @@ class Checkpoint final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     node.keep("x", node.input(0));
     const Context::Recording off(ctx, nullptr);
+    const Context::BlockRun run(ctx, Context::Again::kNo);
     return {block_(ctx, node.input(0).detach())};
   }
 
@@ -30,6 +31,7 @@ class Checkpoint final : public Op {
     Tensor y;
     {
       const Context::Recording on(ctx, &inner);
+      const Context::BlockRun run(ctx, Context::Again::kYes);
       const Context::Scope where(ctx, node.module());
       y = block_(ctx, x);
     }
@@ -48,8 +50,9 @@ class Checkpoint final : public Op {
 
 }  // namespace
 
-Tensor checkpoint(Context& ctx, const Tensor& x, BlockFunction block) {
-  if (ctx.tape() == nullptr || ctx.tape()->plan().recompute() != Recompute::kBlock) {
+Tensor checkpoint(Context& ctx, const Tensor& x, BlockFunction block, Recompute level) {
+  if (ctx.tape() == nullptr || ctx.tape()->plan().recompute() != level) {
+    const Context::BlockRun run(ctx, Context::Again::kNo);  // others read what this block returns
     return block(ctx, x);
   }
   // Recorded even where x is data: the block's parameters need their gradients.

@@ -32,7 +32,7 @@ Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {
   const Op& rule = *op;
   Node node(*this, std::move(op), std::move(inputs), is_recorded);
   Tensors outputs = rule.forward(*this, node);
-  if (observer_) {
+  if (observer_ && needs_outputs()) {
     observer_(rule, module_, outputs);
   }
   if (is_recorded) {

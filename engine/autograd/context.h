@@ -89,6 +89,11 @@ class Context {
   StateStore* state_store() const { return state_store_; }
   void attach_state_store(StateStore* store) { state_store_ = store; }
 
+  /// Whether anything reads what ops return. Not so in the last stage of a block that runs again
+  /// for its residuals, as its result is known: ops that can may then leave their outputs
+  /// undefined (linear, dropout and add do). They keep what backward needs all the same.
+  bool needs_outputs() const { return !(is_again_ && is_last_stage_); }
+
   /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
   void attach_gemm_counts(GemmCounts* counts) { gemm_counts_ = counts; }
   void count_gemm(const GemmShape& shape) const {
@@ -117,6 +122,41 @@ class Context {
     std::size_t length_;
   };
 
+  /// The end of a block for its lifetime: what ops return in here goes into the block's result and
+  /// nowhere else, and nobody keeps it.
+  class LastStage {
+   public:
+    explicit LastStage(Context& ctx) : ctx_(ctx), outer_(std::exchange(ctx.is_last_stage_, true)) {}
+    ~LastStage() { ctx_.is_last_stage_ = outer_; }
+    LastStage(const LastStage&) = delete;
+    LastStage& operator=(const LastStage&) = delete;
+
+   private:
+    Context& ctx_;
+    bool outer_;
+  };
+
+  /// Says of a block for its lifetime whether it runs again, its result being known.
+  enum class Again { kNo, kYes };
+  class BlockRun {
+   public:
+    BlockRun(Context& ctx, Again again)
+        : ctx_(ctx),
+          outer_again_(std::exchange(ctx.is_again_, again == Again::kYes)),
+          outer_stage_(std::exchange(ctx.is_last_stage_, false)) {}
+    ~BlockRun() {
+      ctx_.is_again_ = outer_again_;
+      ctx_.is_last_stage_ = outer_stage_;
+    }
+    BlockRun(const BlockRun&) = delete;
+    BlockRun& operator=(const BlockRun&) = delete;
+
+   private:
+    Context& ctx_;
+    bool outer_again_;
+    bool outer_stage_;
+  };
+
   /// Records on another tape, or on none, for its lifetime.
   class Recording {
    public:
@@ -134,6 +174,8 @@ class Context {
   std::shared_ptr<Allocator> allocator_;
   Tape* tape_ = nullptr;
   bool is_training_ = true;
+  bool is_again_ = false;
+  bool is_last_stage_ = false;
   RandomStream stream_;
   std::int64_t store_site_ = 0;
   std::string module_;

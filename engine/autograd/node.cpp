@@ -57,6 +57,16 @@ void Node::keep_sketch(std::string_view name, std::shared_ptr<const ResidualSket
       {.name = spec.name, .role = spec.role, .keep = Keep::kSketch, .sketch = std::move(sketch)});
 }
 
+Keep Node::planned_keep(const ResidualSpec& spec, const Tensor& tensor) const {
+  const Tape& tape = *ctx_->tape();
+  const Keep keep = tape.plan().keep_for(module_, spec.role, tape.is_cheap_output(tensor));
+  return spec.may_be_derivative ? keep : without_derivative(keep);
+}
+
+Keep Node::planned_keep(std::string_view name, const Tensor& tensor) const {
+  return is_recorded_ ? planned_keep(declared(name), tensor) : Keep::kExact;
+}
+
 void Node::keep(std::string_view name, const Tensor& tensor) {
   if (!is_recorded_) {
     return;
@@ -70,7 +80,7 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
   Tape& tape = *ctx_->tape();
   Residual residual{
       .name = spec.name, .role = spec.role, .shape = tensor.shape(), .dtype = tensor.dtype()};
-  residual.keep = tape.plan().keep_for(module_, spec.role, tape.is_cheap_output(tensor));
+  residual.keep = planned_keep(spec, tensor);
   switch (residual.keep) {
     case Keep::kExact:
       if (tensor.storage()->tag() == MemoryTag::kWorkspace) {
@@ -105,6 +115,11 @@ const Node::Residual& Node::find(std::string_view name) const {
 
 std::shared_ptr<const ResidualSketch> Node::sketch(std::string_view name) const {
   return find(name).sketch;
+}
+
+bool Node::keeps_derivative() const {
+  return std::any_of(residuals_.begin(), residuals_.end(),
+                     [](const Residual& residual) { return is_derivative(residual.keep); });
 }
 
 Tensor Node::residual(std::string_view name) const {

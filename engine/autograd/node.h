@@ -46,6 +46,8 @@ class Node {
   void keep_sketch(std::string_view name, const Tensor& tensor, const MakeSketch& make);
   /// Keeps an object of the op's own.
   void keep_sketch(std::string_view name, std::shared_ptr<const ResidualSketch> sketch);
+  /// How the plan would keep `tensor` under that name: for ops with a smaller form to keep instead.
+  Keep planned_keep(std::string_view name, const Tensor& tensor) const;
   bool is_recorded() const { return is_recorded_; }
   /// Whether a backward pass may ask for the cotangent of this input.
   bool is_recorded_input(std::size_t i) const;
@@ -55,6 +57,8 @@ class Node {
   Tensor residual(std::string_view name) const;
   /// The sketch kept under that name; null when the residual was kept otherwise.
   std::shared_ptr<const ResidualSketch> sketch(std::string_view name) const;
+  /// In which form it is kept.
+  Keep kept_as(std::string_view name) const { return find(name).keep; }
   const TensorFacts& facts(std::size_t input) const { return inputs_facts_.at(input); }
 
   const Op& op() const { return *op_; }
@@ -76,7 +80,9 @@ class Node {
 
   struct Residual;
   ResidualSpec declared(std::string_view name) const;
+  Keep planned_keep(const ResidualSpec& spec, const Tensor& tensor) const;
   const Residual& find(std::string_view name) const;
+  bool keeps_derivative() const;
 
   struct Residual {
     std::string_view name;

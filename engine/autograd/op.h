@@ -14,6 +14,7 @@ class Pullback;
 struct ResidualSpec {
   std::string_view name;
   Role role;
+  bool may_be_derivative = false;  // what is kept under this name may be f'(x) instead of x
 };
 using ResidualSpecs = std::vector<ResidualSpec>;
 
@@ -42,7 +43,8 @@ class Op {
 
   /// Whether `recompute` is element-wise work on residuals (norms, activations).
   virtual bool is_cheap() const { return false; }
-  /// Makes output 0 again from the residuals. Only called when is_cheap().
+  /// Makes output 0 again from the residuals. Only called when is_cheap() and no residual is a
+  /// derivative.
   virtual Tensor recompute(Context& ctx, const Node& node) const;
 };
 

@@ -1,46 +1,233 @@
 #include "engine/autograd/residual_codec.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
 namespace {
 
-std::shared_ptr<Allocator> allocator_of(const Tensor& x) { return x.storage()->shared_allocator(); }
-
 constexpr float kSmallestScaled = 1e-30F;  // smaller groups are kept as zeros
+constexpr std::int64_t kChunk = 1024;      // elements whose draws and codes stay in L1
+constexpr std::int64_t kParallelElements = 1 << 14;
 
-// One group: scale = max|x| / 127, q = floor(x / scale + u) with u uniform in [0, 1), so that q is
-// x / scale on average. Draws are numbered by the element, four to a counter.
-template <typename T>
-void encode_group(const T* x, std::int8_t* q, float* scale, std::int64_t begin, std::int64_t end,
-                  const RandomStream& stream) {
-  float largest = 0;
-  bool is_finite = true;
-  for (std::int64_t i = begin; i < end; ++i) {
-    const float value = std::abs(static_cast<float>(x[i]));
-    is_finite = is_finite && std::isfinite(value);
-    largest = std::max(largest, value);
+/// Codes lowest, ..., highest stand for code * step; a group's step is its scale.
+struct Grid {
+  float lowest;
+  float highest;
+  float steps_per_one;  // derivatives only
+};
+
+// Derivatives lie in
+//   gelu (erf)   Phi(x) + x phi(x), extreme where x^2 = 2:            -0.12891 to 1.12891
+//   gelu (tanh)  found numerically (a test looks again):              -0.12887 to 1.12887
+//   silu         s (1 + x (1 - s)), extreme where x tanh(x / 2) = 2:  -0.09984 to 1.09984
+// The grids cover these and hold 0 and 1, the derivatives of units far from the bend, exactly.
+Grid grid_of(Keep keep) {
+  switch (keep) {
+    case Keep::kInt8:
+      return {.lowest = -127, .highest = 127};
+    case Keep::kInt4:
+      return {.lowest = -7, .highest = 7};
+    case Keep::kDerivative8:
+      return {.lowest = -27, .highest = 228, .steps_per_one = 200};
+    case Keep::kDerivative4:
+      return {.lowest = -2, .highest = 13, .steps_per_one = 11};
+    case Keep::kExact:
+    case Keep::kBF16:
+    case Keep::kRecompute:
+    case Keep::kSketch:
+      break;
   }
-  // 127 / largest must not overflow; and what is not finite must not come back as a number.
+  fail("a residual that is not encoded");
+}
+
+bool is_packed(Keep keep) { return keep == Keep::kInt4 || keep == Keep::kDerivative4; }
+
+using Draws = std::array<std::uint16_t, kChunk>;
+
+// 16 bits for each of the elements from `begin` on, a multiple of 8: draws are numbered by the
+// element, eight to a counter, so that no order of work changes them.
+void draw(const RandomStream& stream, std::int64_t begin, std::int64_t size, Draws& out) {
+  std::array<std::uint32_t, kChunk / 2> words;
+  const auto num_words = static_cast<std::size_t>((size + 1) / 2);
+  stream.fill(static_cast<std::uint32_t>(begin / 8), std::span(words).first(num_words));
+  for (std::size_t i = 0; i < num_words; ++i) {
+    out[2 * i] = static_cast<std::uint16_t>(words[i]);
+    out[2 * i + 1] = static_cast<std::uint16_t>(words[i] >> 16);
+  }
+}
+
+// code = floor(v + u) for v = x * factor and u uniform in (0, 1): v on average. The sum is formed
+// without the whole part of v, where it would be rounded: whole numbers come back as they are.
+template <typename T, typename Code>
+void quantise(const T* x, float factor, const Grid& grid, const std::uint16_t* draws, Code* codes,
+              std::int64_t size) {
+  const float lowest = grid.lowest;  // of its own: a store to codes might change what grid is
+  const float highest = grid.highest;
+  const float shift = std::is_signed_v<Code> ? 0 : -lowest;
+#pragma omp simd
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float u = (static_cast<float>(draws[i]) + 0.5F) * 0x1p-16F;
+    const float v = static_cast<float>(x[i]) * factor;
+    const float whole = std::floor(v);
+    const float code = whole + std::floor(v - whole + u);
+    const float kept = std::min(highest, std::max(lowest, code)) + shift;
+    codes[i] = static_cast<Code>(static_cast<std::int32_t>(kept));
+  }
+}
+
+// Two codes a byte; the last half of an odd number is zero.
+template <typename Code>
+void pack(Code* codes, std::uint8_t* bytes, std::int64_t size) {
+  if (size % 2 != 0) {
+    codes[size] = 0;  // there is room: chunks have an even capacity
+  }
+#pragma omp simd
+  for (std::int64_t i = 0; i < (size + 1) / 2; ++i) {
+    bytes[i] = static_cast<std::uint8_t>((codes[2 * i] & 15) | (codes[2 * i + 1] & 15) << 4);
+  }
+}
+
+std::int8_t code_of(std::uint8_t half, std::int8_t /*like*/) {  // two's complement in 4 bits
+  return static_cast<std::int8_t>(static_cast<std::int8_t>(half << 4) >> 4);
+}
+std::uint8_t code_of(std::uint8_t half, std::uint8_t /*like*/) { return half & 15U; }
+
+template <typename Code>
+void unpack(const std::uint8_t* bytes, Code* codes, std::int64_t size) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < (size + 1) / 2; ++i) {
+    codes[2 * i] = code_of(static_cast<std::uint8_t>(bytes[i] & 15U), Code{});
+    codes[2 * i + 1] = code_of(static_cast<std::uint8_t>(bytes[i] >> 4), Code{});
+  }
+}
+
+// Steps per unit of one group; writes its scale.
+template <typename T>
+float scale_group(const T* x, std::int64_t size, float highest, float* scale) {
+  // Magnitudes order as their bits do, infinities and NaN above all.
+  std::uint32_t largest_bits = 0;
+#pragma omp simd reduction(max : largest_bits)
+  for (std::int64_t i = 0; i < size; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(static_cast<float>(x[i])) & 0x7fffffffU;
+    largest_bits = std::max(largest_bits, bits);
+  }
+  const auto largest = std::bit_cast<float>(largest_bits);
+  // highest / largest must not overflow; and what is not finite must not come back as a number.
+  const bool is_finite = largest_bits < 0x7f800000U;
   if (!is_finite || largest < kSmallestScaled) {
     *scale = is_finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-    std::fill(q + begin, q + end, std::int8_t{0});
-    return;
+    return 0;
   }
-  *scale = largest / 127.0F;
-  const float inverse = 127.0F / largest;
-  Philox::Words words{};
-  for (std::int64_t i = begin; i < end; ++i) {
-    if (i == begin || i % 4 == 0) {
-      words = stream.words(static_cast<std::uint32_t>(i / 4));
+  *scale = largest / highest;
+  return highest / largest;
+}
+
+/// One encoding: Code is i8 with scales, u8 (shifted to start at 0) without.
+template <typename T, typename Code>
+struct Encoder {
+  const T* x;
+  std::int64_t n;
+  Grid grid;
+  RandomStream stream;
+  std::uint8_t* values;
+  float* scales;       // null without
+  std::int64_t group;  // n without scales
+  bool is_packed;
+
+  // Elements [begin, end), whole groups from a multiple of 8 on.
+  void encode(std::int64_t begin, std::int64_t end) const {
+    std::array<Code, kChunk> codes;
+    Draws draws;
+    float factor = grid.steps_per_one;
+    for (std::int64_t chunk = begin; chunk < end; chunk += kChunk) {
+      const std::int64_t size = std::min(kChunk, end - chunk);
+      draw(stream, chunk, size, draws);
+      Code* to = is_packed ? codes.data() : reinterpret_cast<Code*>(values) + chunk;
+      for (std::int64_t i = 0; i < size;) {
+        const std::int64_t at = chunk + i;
+        if (scales != nullptr && at % group == 0) {
+          factor = scale_group(x + at, std::min(group, n - at), grid.highest, scales + at / group);
+        }
+        const std::int64_t run = std::min(size - i, group - at % group);
+        if (factor == 0) {
+          std::fill_n(to + i, run, Code{0});
+        } else {
+          quantise(x + at, factor, grid, draws.data() + i, to + i, run);
+        }
+        i += run;
+      }
+      if (is_packed) {
+        pack(codes.data(), values + chunk / 2, size);
+      }
     }
-    const float u = uniform_from(words[static_cast<std::size_t>(i % 4)]);
-    const float rounded = std::floor(static_cast<float>(x[i]) * inverse + u);
-    q[i] = static_cast<std::int8_t>(std::clamp(rounded, -127.0F, 127.0F));
+  }
+};
+
+template <typename T, typename Code>
+void encode(const Tensor& x, const Grid& grid, const RandomStream& stream, EncodedResidual& out) {
+  const std::int64_t n = x.numel();
+  const Encoder<T, Code> encoder{
+      .x = x.data<T>(),
+      .n = n,
+      .grid = grid,
+      .stream = stream,
+      .values = reinterpret_cast<std::uint8_t*>(out.values.raw()),
+      .scales = out.scales.defined() ? out.scales.data<float>() : nullptr,
+      .group = out.scales.defined() ? out.group : std::max<std::int64_t>(n, 1),
+      .is_packed = is_packed(out.keep)};
+  // Whole groups, eight at least: each piece starts at a counter and at a byte of its own.
+  const std::int64_t piece = out.scales.defined()
+                                 ? out.group * std::max<std::int64_t>(8, kChunk / out.group / 8 * 8)
+                                 : kChunk;
+#pragma omp parallel for schedule(static) if (n > kParallelElements)
+  for (std::int64_t begin = 0; begin < n; begin += piece) {
+    encoder.encode(begin, std::min(n, begin + piece));
+  }
+}
+
+template <typename T, typename Code>
+void decode(const EncodedResidual& encoded, const Grid& grid, const Tensor& out) {
+  const std::int64_t n = out.numel();
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(encoded.values.raw());
+  const float* scales = encoded.scales.defined() ? encoded.scales.data<float>() : nullptr;
+  const std::int64_t group = scales != nullptr ? encoded.group : std::max<std::int64_t>(n, 1);
+  const bool packed = is_packed(encoded.keep);
+#pragma omp parallel for schedule(static) if (n > kParallelElements)
+  for (std::int64_t chunk = 0; chunk < n; chunk += kChunk) {
+    const std::int64_t size = std::min(kChunk, n - chunk);
+    std::array<Code, kChunk> unpacked;
+    const Code* codes = reinterpret_cast<const Code*>(bytes) + chunk;
+    if (packed) {
+      unpack(bytes + chunk / 2, unpacked.data(), size);
+      codes = unpacked.data();
+    }
+    T* to = out.data<T>() + chunk;
+    if (scales == nullptr) {
+      const T lowest = static_cast<T>(grid.lowest);
+      const T steps_per_one = static_cast<T>(grid.steps_per_one);
+#pragma omp simd
+      for (std::int64_t i = 0; i < size; ++i) {
+        to[i] = (static_cast<T>(codes[i]) + lowest) / steps_per_one;  // 0 and 1 exactly
+      }
+      continue;
+    }
+    for (std::int64_t i = 0; i < size;) {
+      const std::int64_t at = chunk + i;
+      const T scale = static_cast<T>(scales[at / group]);
+      const std::int64_t end = std::min(size, i + group - at % group);
+#pragma omp simd
+      for (std::int64_t j = i; j < end; ++j) {
+        to[j] = scale * static_cast<T>(codes[j]);
+      }
+      i = end;
+    }
   }
 }
 
@@ -48,34 +235,36 @@ void encode_group(const T* x, std::int8_t* q, float* scale, std::int64_t begin, 
 
 EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
                                 const RandomStream& stream) {
-  GHOST_CHECK(keep == Keep::kBF16 || keep == Keep::kInt8, "a residual that is not encoded");
-  EncodedResidual out{.keep = keep, .group = group};
+  const auto& allocator = x.storage()->shared_allocator();
+  const auto stored = [&](const Shape& shape, DType dtype) {
+    return Tensor(allocator, shape, dtype, MemoryTag::kResiduals);
+  };
+  EncodedResidual out{.keep = keep, .shape = x.shape(), .group = group};
   if (keep == Keep::kBF16) {
-    out.values = Tensor(allocator_of(x), x.shape(), DType::kBF16, MemoryTag::kResiduals);
+    out.values = stored(x.shape(), DType::kBF16);
     cast(out.values, x);
     return out;
   }
+  const Grid grid = grid_of(keep);
   const std::int64_t n = x.numel();
-  const std::int64_t num_groups = (n + group - 1) / group;
-  out.values = Tensor(allocator_of(x), x.shape(), DType::kI8, MemoryTag::kResiduals);
-  out.scales = Tensor(allocator_of(x), {num_groups}, DType::kF32, MemoryTag::kResiduals);
+  out.values = is_packed(keep) ? stored({(n + 1) / 2}, DType::kU8)
+                               : stored(x.shape(), is_scaled(keep) ? DType::kI8 : DType::kU8);
+  if (is_scaled(keep)) {
+    out.scales = stored({(n + group - 1) / group}, DType::kF32);
+  }
   if (x.device().is_dry()) {
     return out;
   }
   visit_real(x.dtype(), [&]<typename T>() {
-    const T* from = x.data<T>();
-    std::int8_t* to = out.values.data<std::int8_t>();
-    float* scales = out.scales.data<float>();
-#pragma omp parallel for schedule(static)
-    for (std::int64_t g = 0; g < num_groups; ++g) {
-      encode_group(from, to, scales + g, g * group, std::min(n, (g + 1) * group), stream);
-    }
+    is_scaled(keep) ? encode<T, std::int8_t>(x, grid, stream, out)
+                    : encode<T, std::uint8_t>(x, grid, stream, out);
   });
   return out;
 }
 
 Tensor decode_residual(const EncodedResidual& encoded, DType dtype) {
-  Tensor out(allocator_of(encoded.values), encoded.values.shape(), dtype, MemoryTag::kWorkspace);
+  Tensor out(encoded.values.storage()->shared_allocator(), encoded.shape, dtype,
+             MemoryTag::kWorkspace);
   if (encoded.keep == Keep::kBF16) {
     cast(out, encoded.values);
     return out;
@@ -83,19 +272,10 @@ Tensor decode_residual(const EncodedResidual& encoded, DType dtype) {
   if (out.device().is_dry()) {
     return out;
   }
-  const std::int64_t n = out.numel();
-  const std::int64_t group = encoded.group;
+  const Grid grid = grid_of(encoded.keep);
   visit_real(dtype, [&]<typename T>() {
-    const std::int8_t* from = encoded.values.data<std::int8_t>();
-    const float* scales = encoded.scales.data<float>();
-    T* to = out.data<T>();
-#pragma omp parallel for schedule(static)
-    for (std::int64_t begin = 0; begin < n; begin += group) {
-      const T factor = static_cast<T>(scales[begin / group]);
-      for (std::int64_t i = begin; i < std::min(n, begin + group); ++i) {
-        to[i] = factor * static_cast<T>(from[i]);
-      }
-    }
+    is_scaled(encoded.keep) ? decode<T, std::int8_t>(encoded, grid, out)
+                            : decode<T, std::uint8_t>(encoded, grid, out);
   });
   return out;
 }

@@ -25,6 +25,8 @@ void ResidualRule::validate(const std::string& prefix) const {
     check_range(glob_match(role, role_name(Role::kLinearInput)), prefix + "role", role,
                 "linear_input, the role that can be kept as a sketch");
   }
+  check_range(!is_derivative(keep) || glob_match(role, role_name(Role::kActivationInput)),
+              prefix + "role", role, "activation_input, the role that has a derivative to keep");
   check_range(!rank.has_value() || *rank >= 1, prefix + "rank", rank.value_or(1), "at least 1");
   const double fraction = rank_fraction.value_or(1);
   check_range(fraction > 0 && fraction <= 1, prefix + "rank_fraction", fraction,
@@ -41,7 +43,7 @@ void ResidualsConfig::validate(const std::string& prefix) const {
               "preset auto beside it");
   check_range(group > 0, prefix + "group", group, "a positive number of elements");
   check_range(keep != Keep::kSketch, prefix + "default", keep,
-              "exact, cast(bf16), int8 or recompute; sketches are for rules or presets");
+              "exact, cast(bf16), int8, int4 or recompute; sketches are for rules or presets");
 }
 
 std::string_view role_name(Role role) {
@@ -70,8 +72,14 @@ std::string_view role_name(Role role) {
   return {};
 }
 
-bool is_approximate(Keep keep) {
-  return keep == Keep::kBF16 || keep == Keep::kInt8 || keep == Keep::kSketch;
+bool is_approximate(Keep keep) { return keep != Keep::kExact && keep != Keep::kRecompute; }
+
+bool is_scaled(Keep keep) { return keep == Keep::kInt8 || keep == Keep::kInt4; }
+
+bool is_derivative(Keep keep) { return keep == Keep::kDerivative8 || keep == Keep::kDerivative4; }
+
+Keep without_derivative(Keep keep) {
+  return keep == Keep::kDerivative8 ? Keep::kInt8 : keep == Keep::kDerivative4 ? Keep::kInt4 : keep;
 }
 
 bool glob_match(std::string_view pattern, std::string_view text) {
@@ -117,13 +125,19 @@ Keep ResidualPlan::keep_for(std::string_view module, Role role, bool is_cheap_ou
       role == Role::kParameter) {
     return Keep::kExact;
   }
+  const auto available = [&](Keep keep) {
+    if (keep == Keep::kRecompute && !is_cheap_output) {
+      return Keep::kExact;
+    }
+    return role == Role::kActivationInput ? keep : without_derivative(keep);
+  };
   if (const ResidualRule* rule = rule_for(module, role)) {
-    return rule->keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : rule->keep;
+    return available(rule->keep);
   }
   if (config_.recompute == Recompute::kCheap && is_cheap_output) {
     return Keep::kRecompute;
   }
-  return config_.keep == Keep::kRecompute && !is_cheap_output ? Keep::kExact : config_.keep;
+  return available(config_.keep);
 }
 
 SketchConfig ResidualPlan::sketch_for(std::string_view module) const {

@@ -132,7 +132,7 @@ struct ResidualsConfig {
   Keep keep = Keep::kExact;
   std::vector<ResidualRule> rules;
   Recompute recompute = Recompute::kNone;
-  std::int64_t group = 64;  // elements that share one int8 scale
+  std::int64_t group = 128;  // elements that share one scale of int8 or int4
   SketchConfig sketch;
 
   template <typename Visit>
@@ -143,8 +143,9 @@ struct ResidualsConfig {
     visit("allow_approximate", allow_approximate, "auto may choose plans with sketches or 8 bits");
     visit("default", keep, "for residuals that no rule matches");
     visit("rules", rules, "module and role globs; the last match wins");
-    visit("recompute", recompute, "cheap: norm and activation outputs; block: whole blocks");
-    visit("group", group, "elements that share one int8 scale, > 0");
+    visit("recompute", recompute,
+          "cheap: norm and activation outputs; attention: up to its output; block: whole blocks");
+    visit("group", group, "elements that share one scale of int8 or int4, > 0");
     visit("sketch", sketch, "");
   }
   void validate(const std::string& prefix) const;
@@ -153,6 +154,11 @@ struct ResidualsConfig {
 inline constexpr int kNumRoles = static_cast<int>(Role::kParameter) + 1;
 std::string_view role_name(Role role);
 bool is_approximate(Keep keep);
+/// Integers with a scale for each group of elements.
+bool is_scaled(Keep keep);
+bool is_derivative(Keep keep);
+/// What stands in for a derivative where there is none; other keeps as they are.
+Keep without_derivative(Keep keep);
 
 /// Whether `text` matches `pattern`, where * stands for any run of characters and ? for one.
 bool glob_match(std::string_view pattern, std::string_view text);

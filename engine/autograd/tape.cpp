@@ -69,8 +69,11 @@ Tensor Tape::use(Parameter& parameter) {
 }
 
 bool Tape::is_cheap_output(const Tensor& tensor) const {
-  return records(tensor) && tensor.origin().output == 0 &&
-         nodes_[static_cast<std::size_t>(tensor.origin().node)].op().is_cheap();
+  if (!records(tensor) || tensor.origin().output != 0) {
+    return false;
+  }
+  const Node& producer = nodes_[static_cast<std::size_t>(tensor.origin().node)];
+  return producer.op().is_cheap() && !producer.keeps_derivative();
 }
 
 Tensor Tape::recompute(Context& ctx, const Origin& producer) {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace ghost {
 
@@ -42,6 +43,13 @@ struct RandomStream {
   Purpose purpose = Purpose::kSketch;
 
   Philox::Words words(std::uint32_t index) const;
+
+  /// The words from index `first` on, four an index, one after the other: what words(first),
+  /// words(first + 1), ... give, at nearly four times their speed.
+  void fill(std::uint32_t first, std::span<std::uint32_t> out) const;
+
+ private:
+  std::array<std::uint32_t, 3> counter() const;  // all words of the counter but the index
 };
 
 /// Uniform in [0, 1) from the upper 24 bits.

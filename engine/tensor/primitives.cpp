@@ -1,6 +1,7 @@
 #include "engine/tensor/primitives.h"
 
 #include <cstring>
+#include <type_traits>
 
 namespace ghost {
 namespace {
@@ -56,7 +57,12 @@ void cast(const Tensor& destination, const Tensor& source) {
   const auto convert = [n]<typename To, typename From>(To* to, const From* from) {
 #pragma omp parallel for simd schedule(static) if (n > kParallelElements)
     for (std::int64_t i = 0; i < n; ++i) {
-      to[i] = static_cast<To>(static_cast<float>(from[i]));
+      if constexpr (std::is_same_v<To, BFloat16>) {
+        // Stores of a whole struct do not vectorise (1.5 against 18 GB/s of f32 on one core).
+        to[i].bits = BFloat16(static_cast<float>(from[i])).bits;
+      } else {
+        to[i] = static_cast<To>(static_cast<float>(from[i]));
+      }
     }
   };
   const DType to = destination.dtype();

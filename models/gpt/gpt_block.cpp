@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/autograd/checkpoint.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/attention.h"
@@ -23,6 +24,12 @@ AttentionShape attention_shape(const GptConfig& config) {
 
 Tensor value_or_none(Context& ctx, Parameter* parameter) {
   return parameter == nullptr ? Tensor{} : ctx.use(*parameter);
+}
+
+template <typename Body>
+Tensor in(Context& ctx, std::string_view module, Body&& body) {
+  const Context::Scope scope(ctx, module);
+  return body();
 }
 
 }  // namespace
@@ -72,28 +79,29 @@ Tensor GptBlock::project(Context& ctx, const Affine& affine, const Tensor& x) {
 }
 
 template <typename Attend>
-Tensor GptBlock::run(Context& ctx, const Tensor& x, Attend&& attend) const {
-  const auto in = [&ctx](std::string_view module, auto&& body) {
-    const Context::Scope scope(ctx, module);
-    return body();
+Tensor GptBlock::run(Context& ctx, const Tensor& x, const Attend& attend) const {
+  const auto attended = [this, attend](Context& inner, const Tensor& stream) {
+    Tensor h = in(inner, "ln_1", [&] { return norm(inner, ln_1_, stream); });
+    h = in(inner, "attn.c_attn", [&] { return project(inner, c_attn_, h); });
+    return in(inner, "attn", [&] { return attend(inner, h); });
   };
-  Tensor h = in("ln_1", [&] { return norm(ctx, ln_1_, x); });
-  h = in("attn.c_attn", [&] { return project(ctx, c_attn_, h); });
-  h = in("attn", [&] { return attend(h); });
-  h = in("attn.c_proj", [&] { return project(ctx, attn_c_proj_, h); });
-  h = in("attn", [&] { return dropout(ctx, h, config_.dropout); });
+  Tensor h = checkpoint(ctx, x, attended, Recompute::kAttention);
+  h = in(ctx, "attn.c_proj", [&] { return project(ctx, attn_c_proj_, h); });
+  h = in(ctx, "attn", [&] { return dropout(ctx, h, config_.dropout); });
   const Tensor middle = add(ctx, x, h);
-  h = in("ln_2", [&] { return norm(ctx, ln_2_, middle); });
-  h = in("mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
-  h = in("mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
-  h = in("mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
-  h = in("mlp", [&] { return dropout(ctx, h, config_.dropout); });
+  h = in(ctx, "ln_2", [&] { return norm(ctx, ln_2_, middle); });
+  h = in(ctx, "mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
+  h = in(ctx, "mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
+  const Context::LastStage last(ctx);
+  h = in(ctx, "mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
+  h = in(ctx, "mlp", [&] { return dropout(ctx, h, config_.dropout); });
   return add(ctx, middle, h);
 }
 
 Tensor GptBlock::forward(Context& ctx, const Tensor& x) const {
-  return run(ctx, x,
-             [&](const Tensor& qkv) { return attention(ctx, qkv, attention_shape(config_)); });
+  return run(ctx, x, [shape = attention_shape(config_)](Context& inner, const Tensor& qkv) {
+    return attention(inner, qkv, shape);
+  });
 }
 
 std::unique_ptr<BlockState> GptBlock::start(Context& ctx, std::int64_t batch,
@@ -106,8 +114,8 @@ std::unique_ptr<BlockState> GptBlock::start(Context& ctx, std::int64_t batch,
 
 Tensor GptBlock::step(Context& ctx, const Tensor& x, BlockState& state) const {
   auto& cache = dynamic_cast<GptBlockState&>(state).cache;
-  return run(ctx, x, [&](const Tensor& qkv) {
-    return cached_attention(ctx, qkv, attention_shape(config_), cache);
+  return run(ctx, x, [&](Context& inner, const Tensor& qkv) {
+    return cached_attention(inner, qkv, attention_shape(config_), cache);
   });
 }
 

@@ -25,7 +25,7 @@ class GptBlock final : public Block {
   };
 
   template <typename Attend>
-  Tensor run(Context& ctx, const Tensor& x, Attend&& attend) const;
+  Tensor run(Context& ctx, const Tensor& x, const Attend& attend) const;
   Tensor norm(Context& ctx, const Affine& affine, const Tensor& x) const;
   static Tensor project(Context& ctx, const Affine& affine, const Tensor& x);
 

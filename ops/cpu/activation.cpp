@@ -9,6 +9,8 @@
 namespace ghost::cpu {
 namespace {
 
+constexpr std::int64_t kPiece = 1024;
+
 template <typename T>
 struct GeluErf {
   // With Phi and phi of the standard normal distribution: f = x Phi(x), f' = Phi(x) + x phi(x).
@@ -50,6 +52,15 @@ void forward(const ActivationForward& args) {
   const std::int64_t n = args.x.numel();
   const T* x = args.x.data<T>();
   T* y = args.y.data<T>();
+  if (args.derivative.defined()) {
+    T* derivative = args.derivative.data<T>();
+#pragma omp parallel for simd schedule(simd : static) if (n > kParallelElements)
+    for (std::int64_t i = 0; i < n; ++i) {
+      y[i] = Function::value(x[i]);
+      derivative[i] = Function::derivative(x[i]);
+    }
+    return;
+  }
 #pragma omp parallel for simd schedule(simd : static) if (n > kParallelElements)
   for (std::int64_t i = 0; i < n; ++i) {
     y[i] = Function::value(x[i]);
@@ -59,7 +70,6 @@ void forward(const ActivationForward& args) {
 // The derivative of a piece of x stays in L1 while all P cotangents pass over it.
 template <typename Function, typename T>
 void backward(const ActivationBackward& args) {
-  constexpr std::int64_t kPiece = 1024;
   const std::int64_t n = args.x.numel();
   const std::int64_t basis = args.dy.dim(0);
 #pragma omp parallel for schedule(static) if (basis * n > kParallelElements)
@@ -77,6 +87,25 @@ void backward(const ActivationBackward& args) {
 #pragma omp simd
       for (std::int64_t i = 0; i < size; ++i) {
         dx[i] = dy[i] * derivative[static_cast<std::size_t>(i)];
+      }
+    }
+  }
+}
+
+template <typename T>
+void multiply(const ActivationDerivativeBackward& args) {
+  const std::int64_t n = args.derivative.numel();
+  const std::int64_t basis = args.dy.dim(0);
+  const T* derivative = args.derivative.data<T>();
+#pragma omp parallel for schedule(static) if (basis * n > kParallelElements)
+  for (std::int64_t begin = 0; begin < n; begin += kPiece) {
+    const std::int64_t end = std::min(n, begin + kPiece);
+    for (std::int64_t p = 0; p < basis; ++p) {
+      const T* dy = args.dy.data<T>() + p * n;
+      T* dx = args.dx.data<T>() + p * n;
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) {
+        dx[i] = dy[i] * derivative[i];
       }
     }
   }
@@ -107,6 +136,10 @@ void activation(const ActivationForward& args) {
 void activation(const ActivationBackward& args) {
   visit_function(args.kind, args.x.dtype(),
                  [&]<typename Function, typename T>() { backward<Function, T>(args); });
+}
+
+void activation(const ActivationDerivativeBackward& args) {
+  visit_real(args.dy.dtype(), [&]<typename T>() { multiply<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -2,7 +2,6 @@
 #include <array>
 
 #include "ops/cpu/parallel.h"
-#include "ops/cpu/random_words.h"
 #include "ops/dropout_kernels.h"
 
 namespace ghost::cpu {
@@ -18,8 +17,8 @@ void drop(const Dropout& args) {
   for (std::int64_t begin = 0; begin < n; begin += kPiece) {
     const std::int64_t size = std::min(kPiece, n - begin);
     std::array<std::uint32_t, kPiece> words;
-    random_words(args.stream, static_cast<std::uint32_t>(begin / 4),
-                 std::span(words).first(static_cast<std::size_t>(size)));
+    args.stream.fill(static_cast<std::uint32_t>(begin / 4),
+                     std::span(words).first(static_cast<std::size_t>(size)));
     for (std::int64_t p = 0; p < args.basis; ++p) {
       const T* x = args.x.data<T>() + p * n + begin;
       T* y = args.y.data<T>() + p * n + begin;

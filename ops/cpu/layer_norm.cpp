@@ -7,19 +7,36 @@
 namespace ghost::cpu {
 namespace {
 
+/// Takes an element of x to its normalised value: (x - mean) * scale.
+template <typename T>
+struct Standard {
+  T mean = 0;
+  T scale = 1;
+
+  T operator()(T x) const { return (x - mean) * scale; }
+};
+
+// Of a row of x that is kept as it was, or normalised already.
+template <typename T, typename Args>
+Standard<T> standard_of(const Args& args, std::int64_t row) {
+  return args.mean.defined()
+             ? Standard<T>{args.mean.template data<T>()[row], args.rstd.template data<T>()[row]}
+             : Standard<T>{};
+}
+
 // One row: two passes over x for the statistics (the second mostly from cache), one for y.
 template <typename T>
-void normalize_row(const T* x, T mean, T rstd, const T* gain, const T* bias, T* y,
+void normalize_row(const T* x, const Standard<T>& standard, const T* gain, const T* bias, T* y,
                    std::int64_t cols) {
   if (bias != nullptr) {
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      y[c] = (x[c] - mean) * rstd * gain[c] + bias[c];
+      y[c] = standard(x[c]) * gain[c] + bias[c];
     }
   } else {
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      y[c] = (x[c] - mean) * rstd * gain[c];
+      y[c] = standard(x[c]) * gain[c];
     }
   }
 }
@@ -47,7 +64,15 @@ void forward(const LayerNormForward& args) {
     const T rstd = 1 / std::sqrt(sum_sq / static_cast<T>(cols) + static_cast<T>(args.eps));
     args.mean.data<T>()[row] = mean;
     args.rstd.data<T>()[row] = rstd;
-    normalize_row(x, mean, rstd, gain, bias, args.y.data<T>() + row * cols, cols);
+    const Standard<T> standard{mean, rstd};
+    normalize_row(x, standard, gain, bias, args.y.data<T>() + row * cols, cols);
+    if (args.normalized.defined()) {
+      T* normalized = args.normalized.data<T>() + row * cols;
+#pragma omp simd
+      for (std::int64_t c = 0; c < cols; ++c) {
+        normalized[c] = standard(x[c]);
+      }
+    }
   }
 }
 
@@ -58,26 +83,27 @@ void apply(const LayerNormApply& args) {
   const T* bias = args.bias.defined() ? args.bias.data<T>() : nullptr;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
-    normalize_row(args.x.data<T>() + row * cols, args.mean.data<T>()[row], args.rstd.data<T>()[row],
-                  args.gain.data<T>(), bias, args.y.data<T>() + row * cols, cols);
+    normalize_row(args.x.data<T>() + row * cols, standard_of<T>(args, row), args.gain.data<T>(),
+                  bias, args.y.data<T>() + row * cols, cols);
   }
 }
 
 template <typename T>
-void dx_row(const T* x, const T* dy, const T* gain, T mean, T rstd, T* dx, std::int64_t cols) {
+void dx_row(const T* x, const T* dy, const T* gain, const Standard<T>& standard, T rstd, T* dx,
+            std::int64_t cols) {
   T sum_g = 0;
   T sum_gn = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gn)
   for (std::int64_t c = 0; c < cols; ++c) {
     const T g = dy[c] * gain[c];
     sum_g += g;
-    sum_gn += g * (x[c] - mean);
+    sum_gn += g * (x[c] - standard.mean);
   }
   const T mean_g = sum_g / static_cast<T>(cols);
-  const T mean_gn = sum_gn * rstd / static_cast<T>(cols);
+  const T mean_gn = sum_gn * standard.scale / static_cast<T>(cols);
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    dx[c] = rstd * (dy[c] * gain[c] - mean_g - (x[c] - mean) * rstd * mean_gn);
+    dx[c] = rstd * (dy[c] * gain[c] - mean_g - standard(x[c]) * mean_gn);
   }
 }
 
@@ -98,19 +124,19 @@ void backward(const LayerNormBackward& args) {
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       const T* x = args.x.data<T>() + row * cols;
-      const T mean = args.mean.data<T>()[row];
+      const Standard<T> standard = standard_of<T>(args, row);
       const T rstd = args.rstd.data<T>()[row];
       for (std::int64_t p = 0; p < basis; ++p) {
         const T* dy = args.dy.data<T>() + (p * rows + row) * cols;
         if (has_weights) {
 #pragma omp simd
           for (std::int64_t c = 0; c < cols; ++c) {
-            dgain[c] += dy[c] * (x[c] - mean) * rstd;
+            dgain[c] += dy[c] * standard(x[c]);
             dbias[c] += dy[c];
           }
         }
         if (args.dx.defined()) {
-          dx_row(x, dy, args.gain.data<T>(), mean, rstd,
+          dx_row(x, dy, args.gain.data<T>(), standard, rstd,
                  args.dx.data<T>() + (p * rows + row) * cols, cols);
         }
       }

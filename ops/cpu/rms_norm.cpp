@@ -30,6 +30,13 @@ void forward(const RmsNormForward& args) {
     const T rstd = 1 / std::sqrt(sum_sq / static_cast<T>(cols) + static_cast<T>(args.eps));
     args.rstd.data<T>()[row] = rstd;
     normalize_row(x, rstd, args.gain.data<T>(), args.y.data<T>() + row * cols, cols);
+    if (args.normalized.defined()) {
+      T* normalized = args.normalized.data<T>() + row * cols;
+#pragma omp simd
+      for (std::int64_t c = 0; c < cols; ++c) {
+        normalized[c] = x[c] * rstd;
+      }
+    }
   }
 }
 
@@ -39,22 +46,24 @@ void apply(const RmsNormApply& args) {
   const std::int64_t rows = args.x.numel() / cols;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
-    normalize_row(args.x.data<T>() + row * cols, args.rstd.data<T>()[row], args.gain.data<T>(),
+    const T scale = args.is_normalized ? T{1} : args.rstd.data<T>()[row];
+    normalize_row(args.x.data<T>() + row * cols, scale, args.gain.data<T>(),
                   args.y.data<T>() + row * cols, cols);
   }
 }
 
+// `scale` takes x to its normalised value.
 template <typename T>
-void dx_row(const T* x, const T* dy, const T* gain, T rstd, T* dx, std::int64_t cols) {
+void dx_row(const T* x, const T* dy, const T* gain, T scale, T rstd, T* dx, std::int64_t cols) {
   T sum_gx = 0;
 #pragma omp simd reduction(+ : sum_gx)
   for (std::int64_t c = 0; c < cols; ++c) {
     sum_gx += dy[c] * gain[c] * x[c];
   }
-  const T mean_gn = sum_gx * rstd / static_cast<T>(cols);
+  const T mean_gn = sum_gx * scale / static_cast<T>(cols);
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    dx[c] = rstd * (dy[c] * gain[c] - x[c] * rstd * mean_gn);
+    dx[c] = rstd * (dy[c] * gain[c] - x[c] * scale * mean_gn);
   }
 }
 
@@ -75,17 +84,18 @@ void backward(const RmsNormBackward& args) {
     for (std::int64_t row = 0; row < rows; ++row) {
       const T* x = args.x.data<T>() + row * cols;
       const T rstd = args.rstd.data<T>()[row];
+      const T scale = args.is_normalized ? T{1} : rstd;
       for (std::int64_t p = 0; p < basis; ++p) {
         const T* dy = args.dy.data<T>() + (p * rows + row) * cols;
         if (has_dgain) {
 #pragma omp simd
           for (std::int64_t c = 0; c < cols; ++c) {
-            dgain[c] += dy[c] * x[c] * rstd;
+            dgain[c] += dy[c] * x[c] * scale;
           }
         }
         if (args.dx.defined()) {
-          dx_row(x, dy, args.gain.data<T>(), rstd, args.dx.data<T>() + (p * rows + row) * cols,
-                 cols);
+          dx_row(x, dy, args.gain.data<T>(), scale, rstd,
+                 args.dx.data<T>() + (p * rows + row) * cols, cols);
         }
       }
     }

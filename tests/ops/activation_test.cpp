@@ -1,9 +1,11 @@
 #include "ops/activation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "engine/tensor/primitives.h"
+#include "ops/linear.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 
@@ -78,6 +80,123 @@ TEST_CASE("gelu and silu hand NaN on", "[ops]") {
       CHECK(std::isnan(y));
     }
   }
+}
+
+struct Form {
+  Keep keep;
+  double steps_per_one;
+  double bytes_per_element;
+};
+const Form kForms[] = {{Keep::kDerivative8, 200, 1}, {Keep::kDerivative4, 11, 0.5}};
+
+/// dx for `dy` [P, ...] under a plan that keeps activations in one way.
+std::vector<double> pulled_back(Function function, Keep keep, const Tensor& x, const Tensor& dy,
+                                std::int64_t step = 0) {
+  Context ctx(Device{});
+  ctx.begin_pass(/*seed=*/3, step);
+  Tape tape(ResidualPlan({.rules = {{.role = "activation_input", .keep = keep}}}));
+  const Context::Recording recording(ctx, &tape);
+  const Tensor leaf = tape.watch(x);
+  const Tensor y = function(ctx, leaf);
+  return values_of(tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&leaf, 1))[0]);
+}
+
+// The store's grids reach from -0.135 to 1.14 and from -0.18 to 1.18.
+TEST_CASE("derivatives of gelu and silu lie within -0.1290 and 1.1290", "[ops]") {
+  constexpr std::int64_t kCount = 40001;
+  const Tensor x = normal({kCount}, 1);
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    x.data<double>()[i] = static_cast<double>(i - kCount / 2) * 1e-3;
+  }
+  const Tensor ones = tensor_of({1, kCount}, std::vector<double>(kCount, 1.0));
+  for (const Function function : kFunctions) {
+    const auto derivative = pulled_back(function, Keep::kExact, x, ones);
+    const auto [low, high] = std::minmax_element(derivative.begin(), derivative.end());
+    CHECK(*low > -0.1290);
+    CHECK(*low < -0.0998);
+    CHECK(*high < 1.1290);
+    CHECK(*high > 1.0998);
+  }
+}
+
+TEST_CASE("kept derivatives give cotangents within one step", "[ops]") {
+  const Tensor x = normal({3, 333}, 1);
+  const Tensor dy = normal({3, 3, 333}, 2);  // P = 3
+  const auto dy_values = values_of(dy);
+  for (const Function function : kFunctions) {
+    const auto exact = pulled_back(function, Keep::kExact, x, dy);
+    for (const Form& form : kForms) {
+      INFO(enum_name(form.keep));
+      const auto dx = pulled_back(function, form.keep, x, dy);
+      double worst = 0;
+      for (std::size_t i = 0; i < dx.size(); ++i) {
+        worst = std::max(worst, std::abs(dx[i] - exact[i]) / std::abs(dy_values[i]));
+      }
+      CHECK(worst <= 1 / form.steps_per_one * (1 + 1e-5));
+      CHECK(worst > 0.5 / form.steps_per_one);
+      for (std::int64_t p = 0; p < 3; ++p) {
+        const auto alone = pulled_back(function, form.keep, x, dy.slice(p, p + 1));
+        CHECK(std::equal(alone.begin(), alone.end(), dx.begin() + p * 999));
+      }
+    }
+  }
+}
+
+TEST_CASE("cotangents through kept derivatives are right on average", "[ops]") {
+  const Tensor x = tensor_of({8}, {-6, -1.4, -0.5, 0, 0.3, 1.4, 2.2, 9});
+  const Tensor ones = tensor_of({1, 8}, std::vector<double>(8, 1.0));
+  constexpr int kDraws = 4000;
+  for (const Function function : kFunctions) {
+    const auto exact = pulled_back(function, Keep::kExact, x, ones);
+    for (const Form& form : kForms) {
+      INFO(enum_name(form.keep));
+      std::vector<double> mean(8);
+      for (int draw = 0; draw < kDraws; ++draw) {
+        const auto dx = pulled_back(function, form.keep, x, ones, draw);
+        for (std::size_t i = 0; i < mean.size(); ++i) {
+          mean[i] += dx[i] / kDraws;
+        }
+      }
+      const double margin = 5 * 0.5 / form.steps_per_one / std::sqrt(static_cast<double>(kDraws));
+      for (std::size_t i = 0; i < mean.size(); ++i) {
+        CHECK(mean[i] == Approx(exact[i]).epsilon(0).margin(margin));
+      }
+    }
+  }
+}
+
+TEST_CASE("a kept derivative takes its bytes and changes no output", "[ops]") {
+  for (const DType dtype : {DType::kF32, DType::kF64}) {
+    for (const Form& form : kForms) {
+      Context ctx(Device{});
+      const Tensor x = ctx.empty({64, 32}, dtype);
+      fill(x, 0.7);
+      Tape tape(ResidualPlan({.rules = {{.role = "activation_input", .keep = form.keep}}}));
+      const Context::Recording recording(ctx, &tape);
+      for (const Function function : kFunctions) {
+        const std::int64_t before = ctx.meter().total_current();
+        const Tensor y = function(ctx, tape.watch(x));
+        CHECK(ctx.meter().total_current() - before - y.bytes() == 2048 * form.bytes_per_element);
+        CHECK(values_of(y) == values_of(function(ctx, x)));
+        CHECK(tape.nodes().back().kept()[0].keep == form.keep);
+      }
+    }
+  }
+}
+
+TEST_CASE("what reads an activation without its input keeps it", "[ops]") {
+  const auto keep_of_linear = [](Keep activation) {
+    Context ctx(Device{});
+    Tape tape(ResidualPlan({.rules = {{.role = "activation_input", .keep = activation},
+                                      {.role = "linear_input", .keep = Keep::kRecompute}}}));
+    const Context::Recording recording(ctx, &tape);
+    const Tensor y = gelu(ctx, tape.watch(normal({3, 4}, 1)), GeluForm::kErf);
+    linear(ctx, y, tape.watch(normal({5, 4}, 2)), {});
+    return tape.nodes().back().kept()[0].keep;
+  };
+  CHECK(keep_of_linear(Keep::kInt8) == Keep::kRecompute);
+  CHECK(keep_of_linear(Keep::kDerivative8) == Keep::kExact);
+  CHECK(keep_of_linear(Keep::kDerivative4) == Keep::kExact);
 }
 
 TEST_CASE("gelu and silu make their output again from x", "[ops]") {

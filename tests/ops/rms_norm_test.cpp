@@ -1,5 +1,8 @@
 #include "ops/rms_norm.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -9,6 +12,48 @@ namespace {
 
 using test::InputKind;
 using test::normal;
+
+/// Output made again and gradients of x and the weights, under a plan for norm inputs.
+struct Passed {
+  std::vector<double> again;
+  std::vector<double> dx;
+  std::vector<double> dweights;
+  std::int64_t residual_bytes = 0;  // parameters apart
+};
+
+Passed pass(const Tensor& x, Keep keep, std::int64_t basis = 1) {
+  Context ctx(x.storage()->shared_allocator());
+  Tape tape(ResidualPlan({.rules = {{.role = "norm_input", .keep = keep}}}));
+  const Context::Recording recording(ctx, &tape);
+  const Tensor leaf = tape.watch(x);
+  const Tensors weights{tape.watch(normal({64}, 2))};
+  const Tensor y = rms_norm(ctx, leaf, weights[0], 1e-12);
+  const Node& node = tape.nodes().back();
+  Passed out;
+  for (const Node::KeptFacts& facts : node.kept()) {
+    out.residual_bytes += facts.role == Role::kParameter ? 0 : facts.bytes;
+  }
+  out.again = test::values_of(node.op().recompute(ctx, node));
+  const Tensor dy = normal(y.shape().with_first(basis), 4);
+  out.dx =
+      test::values_of(tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&leaf, 1))[0]);
+  if (basis == 1) {
+    for (const Tensor& gradient :
+         tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(weights))) {
+      const auto values = test::values_of(gradient);
+      out.dweights.insert(out.dweights.end(), values.begin(), values.end());
+    }
+  }
+  return out;
+}
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double out = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    out = std::max(out, std::abs(a[i] - b[i]));
+  }
+  return out;
+}
 
 TEST_CASE("rms_norm satisfies the op contract", "[ops]") {
   for (const Shape& shape : {Shape{1, 1}, Shape{3, 33}, Shape{2, 3, 19}}) {
@@ -25,6 +70,38 @@ TEST_CASE("rms_norm does not see the scale of x", "[ops]") {
   const Tensor y = rms_norm(ctx, x, gain, 1e-14);
   scale(x, 7.5);
   CHECK(test::relative_difference(rms_norm(ctx, x, gain, 1e-14), y) <= 1e-12);
+}
+
+TEST_CASE("rms_norm kept in integers comes close", "[ops]") {
+  const Tensor x = normal({2, 3, 64}, 1);
+  const Passed exact = pass(x, Keep::kExact);
+  const Passed exact_3 = pass(x, Keep::kExact, /*basis=*/3);
+  const std::pair<Keep, double> kKeeps[] = {{Keep::kInt8, 0.05}, {Keep::kInt4, 0.9}};
+  for (const auto& [keep, tolerance] : kKeeps) {
+    INFO(enum_name(keep));
+    const Passed passed = pass(x, keep);
+    CHECK(largest_difference(passed.again, exact.again) < 2 * tolerance);
+    CHECK(largest_difference(passed.dx, exact.dx) < tolerance);
+    CHECK(largest_difference(passed.dx, exact.dx) > tolerance / 100);
+    CHECK(largest_difference(passed.dweights, exact.dweights) < 4 * tolerance);
+    CHECK(largest_difference(pass(x, keep, 3).dx, exact_3.dx) < tolerance);
+    CHECK(passed.residual_bytes == (keep == Keep::kInt8 ? 6 * 64 : 6 * 32) + 6 * 4 + 6 * 8);
+  }
+}
+
+// Tokens of unlike size share a group of elements; the normalised ones are all alike.
+TEST_CASE("rms_norm in integers does not see the size of x", "[ops]") {
+  const Tensor x = normal({4, 64}, 1);
+  const Tensor scaled = normal({4, 64}, 1);
+  for (std::int64_t i = 0; i < 4 * 64; ++i) {
+    scaled.data<double>()[i] *= i < 64 ? 1024 : 1;
+  }
+  for (const Keep keep : {Keep::kInt8, Keep::kInt4}) {
+    const Passed large = pass(scaled, keep);
+    const Passed plain = pass(x, keep);
+    CHECK(largest_difference(large.again, plain.again) < 1e-9);
+    CHECK(largest_difference(large.dweights, plain.dweights) < 1e-9);
+  }
 }
 
 TEST_CASE("rms_norm makes its output again from its residuals", "[ops]") {

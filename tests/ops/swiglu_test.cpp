@@ -35,6 +35,21 @@ TEST_CASE("swiglu makes its output again from x", "[ops]") {
   CHECK(test::relative_difference(node.op().recompute(ctx, node), y) == 0);
 }
 
+TEST_CASE("swiglu keeps int8 or int4 where activations keep derivatives", "[ops]") {
+  const std::pair<Keep, Keep> kKeeps[] = {{Keep::kDerivative8, Keep::kInt8},
+                                          {Keep::kDerivative4, Keep::kInt4}};
+  for (const auto& [wanted, kept] : kKeeps) {
+    Context ctx(Device{});
+    Tape tape(ResidualPlan({.rules = {{.role = "activation_input", .keep = wanted}}}));
+    const Context::Recording recording(ctx, &tape);
+    const Tensor y = swiglu(ctx, tape.watch(normal({3, 6}, 1)));
+    const Node& node = tape.nodes().back();
+    CHECK(node.kept()[0].keep == kept);
+    CHECK(test::relative_difference(node.op().recompute(ctx, node), y) <
+          (kept == Keep::kInt8 ? 0.05 : 0.7));
+  }
+}
+
 TEST_CASE("swiglu refuses an odd last dimension", "[ops]") {
   Context ctx(Device{});
   CHECK_THROWS_WITH(swiglu(ctx, normal({2, 5}, 1)),

@@ -44,22 +44,30 @@ std::int64_t residual_bytes_after_forward(const Config& config) {
 }
 
 // Bytes a token and layer of a GPT block in units of the width, f32: twice the bf16 figures
-// 32 (keep everything), 20 (norm and GELU outputs made again) and 2 (block inputs only).
+// 32 (keep everything), 20 (norm and GELU outputs made again), 24 (all but what precedes the
+// attention's output, which is kept as the input of its projection) and 2 (block inputs only).
 struct Option {
   Recompute recompute;
   double bytes_per_channel;
 };
-const Option kOptions[] = {{Recompute::kNone, 64}, {Recompute::kCheap, 40}, {Recompute::kBlock, 4}};
+const Option kOptions[] = {{Recompute::kNone, 64},
+                           {Recompute::kCheap, 40},
+                           {Recompute::kAttention, 48},
+                           {Recompute::kBlock, 4}};
+
+// Mean and rstd of a norm, log-sum-exp of four heads, 4 bytes each.
+double statistics_of(Recompute recompute) {
+  return recompute == Recompute::kBlock ? 0 : recompute == Recompute::kAttention ? 8 : 32;
+}
 
 TEST_CASE("a GPT block keeps the planned bytes a token", "[tools]") {
   for (const Option& option : kOptions) {
     INFO("recompute: " << enum_name(option.recompute));
     const MemoryPlan plan = plan_memory(small_config(option.recompute, 2), 0);
     CHECK(plan.block_bytes(/*with_statistics=*/false) == option.bytes_per_channel * 64);
-    // Mean and rstd of two norms, log-sum-exp of four heads, 4 bytes each.
     CHECK(plan.block_bytes(/*with_statistics=*/true) -
               plan.block_bytes(/*with_statistics=*/false) ==
-          (option.recompute == Recompute::kBlock ? 0 : 32));
+          statistics_of(option.recompute));
   }
 }
 
@@ -68,8 +76,8 @@ TEST_CASE("the meter finds the same bytes a token and layer", "[tools]") {
     INFO("recompute: " << enum_name(option.recompute));
     const std::int64_t more = residual_bytes_after_forward(small_config(option.recompute, 3)) -
                               residual_bytes_after_forward(small_config(option.recompute, 2));
-    const double statistics = option.recompute == Recompute::kBlock ? 0 : 32;
-    CHECK(static_cast<double>(more) / (4 * 64) == option.bytes_per_channel * 64 + statistics);
+    CHECK(static_cast<double>(more) / (4 * 64) ==
+          option.bytes_per_channel * 64 + statistics_of(option.recompute));
   }
 }
 

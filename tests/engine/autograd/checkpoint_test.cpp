@@ -87,6 +87,79 @@ TEST_CASE("recomputed blocks give the same bits", "[autograd]") {
   CHECK(again.residual_bytes == kBytes);
 }
 
+TEST_CASE("a checkpoint acts at its own level only", "[autograd]") {
+  Context ctx(Device{});
+  const Tensor data = test::normal({kSize}, 1);
+  for (const Recompute recompute :
+       {Recompute::kNone, Recompute::kCheap, Recompute::kAttention, Recompute::kBlock}) {
+    for (const Recompute level : {Recompute::kAttention, Recompute::kBlock}) {
+      Tape tape(ResidualPlan({.recompute = recompute}));
+      const Context::Recording recording(ctx, &tape);
+      checkpoint(
+          ctx, tape.watch(data), [](Context& inner, const Tensor& h) { return square(inner, h); },
+          level);
+      CHECK((tape.nodes().back().op().name() == "checkpoint") == (recompute == level));
+    }
+  }
+}
+
+/// h + 1 as the end of a block: counts how often its kernel runs.
+class Final final : public Op {
+ public:
+  explicit Final(int* count) : count_(count) {}
+  std::string_view name() const override { return "final"; }
+  ResidualSpecs residuals() const override { return {}; }
+  Tensors forward(Context& ctx, Node& node) const override {
+    const Tensor& h = node.input(0);
+    if (!ctx.needs_outputs()) {
+      return {ctx.empty_like(h)};
+    }
+    ++*count_;
+    return {test::build(ctx, h.shape(), h.dtype(), [&](auto i) { return test::at(h, i) + 1; })};
+  }
+  void backward(Context& /*ctx*/, const Node& /*node*/, Pullback& pullback) const override {
+    pullback.give(0, pullback.dy());
+  }
+
+ private:
+  int* count_;
+};
+
+// Two checkpoints of two stages each, alone or as the two halves of a third.
+TEST_CASE("the last stage of a block that runs again computes nothing", "[autograd]") {
+  std::vector<double> expected;
+  for (const bool is_nested : {false, true}) {
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kBlock}) {
+      Context ctx(Device{});
+      Tape tape(ResidualPlan({.recompute = recompute}));
+      const Context::Recording recording(ctx, &tape);
+      int count = 0;
+      const auto block = [&count](Context& inner, const Tensor& h) {
+        const Tensor middle = square(inner, h);
+        const Context::LastStage last(inner);
+        return inner.apply<Final>({middle}, &count);
+      };
+      const auto both = [&](Context& inner, const Tensor& h) {
+        return checkpoint(inner, checkpoint(inner, h, block), block);
+      };
+      const Tensor x = tape.watch(test::normal({kSize}, 1));
+      const Tensor y = is_nested ? checkpoint(ctx, x, both) : both(ctx, x);
+      CHECK(count == 2);
+      CHECK(ctx.needs_outputs());
+      const Tensor dy = test::normal({1, kSize}, 2);
+      const auto dx =
+          values_of(tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&x, 1))[0]);
+      if (expected.empty()) {
+        expected = dx;
+      }
+      CHECK(dx == expected);
+      // Blocks within a block that runs again have readers: both are computed.
+      CHECK(count == (is_nested && recompute == Recompute::kBlock ? 4 : 2));
+      CHECK(ctx.needs_outputs());
+    }
+  }
+}
+
 TEST_CASE("the rules hold inside recomputed blocks", "[autograd]") {
   const std::vector<ResidualRule> rules = {
       {.module = "blocks.*.mlp", .role = "*", .keep = Keep::kBF16}};

@@ -77,6 +77,30 @@ TEST_CASE("only cheap outputs are recomputed", "[autograd]") {
   CHECK(by_default.keep_for("a", Role::kLinearInput, false) == Keep::kExact);
 }
 
+TEST_CASE("only activations keep derivatives", "[autograd]") {
+  const ResidualPlan plan(
+      {.keep = Keep::kDerivative4, .rules = {{.module = "mlp", .keep = Keep::kDerivative8}}});
+  for (const bool is_cheap_output : {false, true}) {
+    CHECK(plan.keep_for("mlp", Role::kActivationInput, is_cheap_output) == Keep::kDerivative8);
+    CHECK(plan.keep_for("mlp", Role::kLinearInput, is_cheap_output) == Keep::kInt8);
+    CHECK(plan.keep_for("a", Role::kActivationInput, is_cheap_output) == Keep::kDerivative4);
+    CHECK(plan.keep_for("a", Role::kBlockInput, is_cheap_output) == Keep::kInt4);
+    CHECK(plan.keep_for("a", Role::kStatistic, is_cheap_output) == Keep::kExact);
+  }
+}
+
+TEST_CASE("a rule for the derivative of anything else is an error", "[autograd]") {
+  const ResidualsConfig refused{.rules = {{}, {.role = "attention_*", .keep = Keep::kDerivative8}}};
+  CHECK_THROWS_WITH(
+      refused.rules[1].validate("residuals.rules.1."),
+      "residuals.rules.1.role is \"attention_*\"; expected activation_input, the role "
+      "that has a derivative to keep");
+  for (const char* role : {"*", "activation_input", "activation_*"}) {
+    const ResidualsConfig accepted{.rules = {{.role = role, .keep = Keep::kDerivative4}}};
+    CHECK_NOTHROW(accepted.validate("residuals."));
+  }
+}
+
 TEST_CASE("a block that runs again keeps the rules and recomputes no more", "[autograd]") {
   const ResidualPlan inner =
       ResidualPlan({.keep = Keep::kInt8, .recompute = Recompute::kBlock, .group = 32})
@@ -89,6 +113,9 @@ TEST_CASE("a block that runs again keeps the rules and recomputes no more", "[au
 TEST_CASE("approximate keeps are told apart", "[autograd]") {
   CHECK(is_approximate(Keep::kBF16));
   CHECK(is_approximate(Keep::kInt8));
+  CHECK(is_approximate(Keep::kInt4));
+  CHECK(is_approximate(Keep::kDerivative8));
+  CHECK(is_approximate(Keep::kDerivative4));
   CHECK(is_approximate(Keep::kSketch));
   CHECK_FALSE(is_approximate(Keep::kExact));
   CHECK_FALSE(is_approximate(Keep::kRecompute));

@@ -39,19 +39,24 @@ TEST_CASE("exact residuals share memory with the tensors they are", "[autograd]"
 }
 
 TEST_CASE("approximate keeps give gradients of the rounded residuals", "[autograd]") {
-  for (const Keep keep : {Keep::kBF16, Keep::kInt8}) {
+  // Derivatives mean int8 and int4 to an op that has none to keep.
+  for (const Keep keep :
+       {Keep::kBF16, Keep::kInt8, Keep::kDerivative8, Keep::kInt4, Keep::kDerivative4}) {
     Context ctx(Device{});
     Tape tape(ResidualPlan({.keep = keep}));
     const Context::Recording recording(ctx, &tape);
     const Tensor x = tape.watch(single(ctx, 1));
     const Tensor y = square(ctx, x);
-    const std::int64_t expected = keep == Keep::kBF16 ? 2 * kSize : kSize + kSize / 64 * 4;
+    const bool is_int8 = keep == Keep::kInt8 || keep == Keep::kDerivative8;
+    const std::int64_t codes = keep == Keep::kBF16 ? 2 * kSize : is_int8 ? kSize : kSize / 2;
+    const std::int64_t expected = codes + (keep == Keep::kBF16 ? 0 : kSize / 64 * 4);
     CHECK(ctx.meter().current(MemoryTag::kResiduals) == expected);
     const auto dx = values_of(gradient(ctx, tape, y, x));
     const auto exact = values_of(x);
     for (std::size_t i = 0; i < exact.size(); i += 13) {
       // Half a unit of 8 bits, or one step of a group whose largest value is below 4.
-      const double error = keep == Keep::kBF16 ? std::abs(exact[i]) / 256 : 4.0 / 127;
+      const double error =
+          keep == Keep::kBF16 ? std::abs(exact[i]) / 256 : 4.0 / (is_int8 ? 127 : 7);
       CHECK(std::abs(dx[i] - 2 * exact[i]) <= 2 * error);
     }
     CHECK(values_of(gradient(ctx, tape, y, x)) == dx);  // decoding draws nothing

@@ -30,6 +30,23 @@ TEST_CASE("a stream lays out the counter as documented", "[random]") {
   CHECK(stream.words(9) == philox(9, 0x78561234, 7, 5));
 }
 
+TEST_CASE("words in bulk are the words one by one", "[random]") {
+  const RandomStream stream{.seed = 0x123456789abcdef0,
+                            .step = (std::int64_t{5} << 32) + 7,
+                            .site = 0x1234,
+                            .micro_step = 0x56,
+                            .rank = 0x78,
+                            .purpose = Purpose::kRounding};
+  for (const std::size_t count : {0, 1, 3, 128, 129, 1000}) {
+    std::vector<std::uint32_t> words(count + 1, 77);
+    stream.fill(/*first=*/9, std::span(words).first(count));
+    for (std::size_t i = 0; i < count; ++i) {
+      CHECK(words[i] == stream.words(static_cast<std::uint32_t>(9 + i / 4))[i % 4]);
+    }
+    CHECK(words[count] == 77);
+  }
+}
+
 TEST_CASE("streams that differ in anything differ", "[random]") {
   std::set<Philox::Words> seen;
   const RandomStream base{.seed = 1};

@@ -1,0 +1,164 @@
+#include "tests/support/catch.h"
+#include "tools/inspect/memory_plan.h"
+#include "tools/train/training_step.h"
+
+// Bytes a token and layer of every residual plan against its closed form: the slope of the peak
+// over four sizes of B T, of a dry step and of a real one.
+
+namespace ghost {
+namespace {
+
+constexpr std::int64_t kChannels = 64;
+constexpr std::int64_t kHeads = 4;
+
+Config config_with(const ResidualsConfig& residuals, std::int64_t layers, std::int64_t batch,
+                   std::int64_t seq_len) {
+  Config config;
+  config.model.gpt = {.layers = layers,
+                      .heads = kHeads,
+                      .channels = kChannels,
+                      .max_seq_len = 128,
+                      .vocab_size = 64,
+                      .bias = true};
+  config.train.batch_size = batch;
+  config.train.seq_len = seq_len;
+  config.residuals = residuals;
+  return config;
+}
+
+std::int64_t planned_peak(const Config& config) {
+  return plan_memory(config, 0).peak[static_cast<std::size_t>(MemoryTag::kResiduals)];
+}
+
+std::int64_t measured_peak(const Config& config) {
+  const auto model = make_model(config.model, 0);
+  TrainingStep step(config, *model, Device{});
+  step.run(0, [](std::int64_t /*micro_step*/, std::span<std::int32_t> inputs,
+                 std::span<std::int32_t> targets) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i] = static_cast<std::int32_t>(i * 7 % 64);
+      targets[i] = static_cast<std::int32_t>((i * 7 + 7) % 64);
+    }
+  });
+  return step.context().meter().peak(MemoryTag::kResiduals);
+}
+
+/// Least squares over four sizes of B T, of the peak of three layers less that of two.
+template <typename Peak>
+double bytes_per_token_and_layer(const ResidualsConfig& residuals, Peak&& peak) {
+  constexpr std::array<std::pair<std::int64_t, std::int64_t>, 4> kSizes = {
+      {{1, 32}, {2, 32}, {1, 96}, {2, 64}}};
+  double n = 0;
+  double x_sum = 0;
+  double y_sum = 0;
+  double xx_sum = 0;
+  double xy_sum = 0;
+  for (const auto& [batch, seq_len] : kSizes) {
+    const auto x = static_cast<double>(batch * seq_len);
+    const auto y = static_cast<double>(peak(config_with(residuals, 3, batch, seq_len)) -
+                                       peak(config_with(residuals, 2, batch, seq_len)));
+    n += 1;
+    x_sum += x;
+    y_sum += y;
+    xx_sum += x * x;
+    xy_sum += x * y;
+  }
+  return (n * xy_sum - x_sum * y_sum) / (n * xx_sum - x_sum * x_sum);
+}
+
+/// What one block keeps for a token: numbers a channel in each form, and the rest.
+struct Form {
+  double f32 = 0;
+  double bf16 = 0;
+  double int8 = 0;   // with a scale of 4 bytes for 64
+  double int4 = 0;   // likewise
+  double bits8 = 0;  // derivatives, without scales
+  double bits4 = 0;
+  double statistics = 0;  // numbers of 4 bytes
+
+  double bytes() const {
+    const double per_channel =
+        4 * f32 + 2 * bf16 + (1 + 4.0 / 64) * int8 + (0.5 + 4.0 / 64) * int4 + bits8 + 0.5 * bits4;
+    return per_channel * kChannels + 4 * statistics;
+  }
+};
+
+void check(const ResidualsConfig& residuals, const Form& form) {
+  const double planned = bytes_per_token_and_layer(residuals, planned_peak);
+  const double measured = bytes_per_token_and_layer(residuals, measured_peak);
+  CHECK(planned == Approx(form.bytes()).epsilon(1e-3));
+  CHECK(measured == planned);
+}
+
+constexpr double kMeanAndRstd = 2;
+constexpr double kLse = kHeads;
+
+TEST_CASE("exact plans keep 16, 10, 12 and 1 numbers a channel", "[tools]") {
+  // x, ln_1, q k v, o, x', ln_2, z, gelu(z)
+  check({}, {.f32 = 16, .statistics = 2 * kMeanAndRstd + kLse});
+  check({.recompute = Recompute::kCheap}, {.f32 = 10, .statistics = 2 * kMeanAndRstd + kLse});
+  // x, o (the projection reads it), x', ln_2, z, gelu(z)
+  check({.recompute = Recompute::kAttention}, {.f32 = 12, .statistics = kMeanAndRstd});
+  check({.rules = {{.role = "linear_input", .keep = Keep::kRecompute}},
+         .recompute = Recompute::kAttention},
+        {.f32 = 7, .statistics = kMeanAndRstd});
+  check({.recompute = Recompute::kBlock}, {.f32 = 1});
+}
+
+TEST_CASE("bf16 plans keep the same numbers in 2 bytes", "[tools]") {
+  constexpr Keep kKeep = Keep::kBF16;
+  check({.keep = kKeep}, {.bf16 = 16, .statistics = 2 * kMeanAndRstd + kLse});
+  check({.keep = kKeep, .recompute = Recompute::kCheap},
+        {.bf16 = 10, .statistics = 2 * kMeanAndRstd + kLse});
+  check({.keep = kKeep, .recompute = Recompute::kAttention},
+        {.bf16 = 12, .statistics = kMeanAndRstd});
+  check({.keep = kKeep, .recompute = Recompute::kBlock}, {.bf16 = 1});
+}
+
+TEST_CASE("block inputs in 8 and 4 bits", "[tools]") {
+  for (const Keep base : {Keep::kExact, Keep::kBF16}) {
+    check({.keep = base,
+           .rules = {{.role = "block_input", .keep = Keep::kInt8}},
+           .recompute = Recompute::kBlock},
+          {.int8 = 1});
+    check({.keep = base,
+           .rules = {{.role = "block_input", .keep = Keep::kInt4}},
+           .recompute = Recompute::kBlock},
+          {.int4 = 1});
+  }
+}
+
+// Spec 5.2 F to H as far as they need no sketches. Outputs of norms come from their normalised
+// inputs; what linears read that cannot be made again stays exact: o, and gelu(z) without z.
+std::vector<ResidualRule> packed(Keep derivative) {
+  return {{.role = "norm_input", .keep = Keep::kInt8},
+          {.role = "attention_qkv", .keep = Keep::kInt8},
+          {.role = "attention_output", .keep = Keep::kInt8},
+          {.role = "block_input", .keep = Keep::kInt8},
+          {.role = "activation_input", .keep = derivative},
+          {.role = "linear_input", .keep = Keep::kRecompute}};
+}
+
+TEST_CASE("packed plans keep one byte a number and rstd", "[tools]") {
+  for (const Keep base : {Keep::kExact, Keep::kBF16}) {
+    // xhat_1, q k v, o, xhat_2 | o, gelu(z) | gelu'(z)
+    check({.keep = base, .rules = packed(Keep::kDerivative8)},
+          {.f32 = 5, .int8 = 6, .bits8 = 4, .statistics = 2 + kLse});
+    check({.keep = base, .rules = packed(Keep::kDerivative4)},
+          {.f32 = 5, .int8 = 6, .bits4 = 4, .statistics = 2 + kLse});
+    // z instead of gelu'(z): gelu(z) is made again.
+    check({.keep = base, .rules = packed(Keep::kInt8)},
+          {.f32 = 1, .int8 = 10, .statistics = 2 + kLse});
+    // x, xhat_2 | o, gelu(z) | gelu'(z)
+    check({.keep = base, .rules = packed(Keep::kDerivative8), .recompute = Recompute::kAttention},
+          {.f32 = 5, .int8 = 2, .bits8 = 4, .statistics = 1});
+  }
+}
+
+TEST_CASE("everything in int8 and int4", "[tools]") {
+  check({.keep = Keep::kInt8}, {.int8 = 16, .statistics = 2 + kLse});
+  check({.keep = Keep::kInt4}, {.int4 = 16, .statistics = 2 + kLse});
+}
+
+}  // namespace
+}  // namespace ghost
