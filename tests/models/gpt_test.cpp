@@ -166,6 +166,26 @@ TEST_CASE("approximate residual plans come close", "[models]") {
   }
 }
 
+TEST_CASE("packed residual plans come close", "[models]") {
+  TinyModel tiny;
+  const auto expected = tiny.gradients({});
+  const std::pair<Keep, double> kDerivatives[] = {{Keep::kDerivative8, 0.999},
+                                                  {Keep::kDerivative4, 0.98}};
+  for (const auto& [derivative, close] : kDerivatives) {
+    const std::vector<ResidualRule> rules = {{.role = "norm_input", .keep = Keep::kInt8},
+                                             {.role = "attention_*", .keep = Keep::kInt8},
+                                             {.role = "block_input", .keep = Keep::kInt8},
+                                             {.role = "activation_input", .keep = derivative},
+                                             {.role = "linear_input", .keep = Keep::kRecompute}};
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kAttention, Recompute::kBlock}) {
+      INFO(enum_name(derivative) << ", recompute: " << enum_name(recompute));
+      const auto approximate = tiny.gradients({.rules = rules, .recompute = recompute});
+      CHECK(cosine(approximate, expected) > close);
+      CHECK(cosine(approximate, expected) < 1 - 1e-9);
+    }
+  }
+}
+
 // What backward does with a rounded residual is right on average only as far as it is linear in
 // it; the weights' gradients of linears are, given dy.
 TEST_CASE("int4 linear inputs give the gradients on average", "[models]") {
