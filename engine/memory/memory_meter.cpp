@@ -27,11 +27,9 @@ std::string_view tag_name(MemoryTag tag) {
 }
 
 void MemoryMeter::add(MemoryTag tag, std::int64_t bytes) {
-  const auto i = index(tag);
-  current_[i] += bytes;
-  peak_[i] = std::max(peak_[i], current_[i]);
+  current_[index(tag)] += bytes;
   total_current_ += bytes;
-  raise_total_peak();
+  raise_peaks(index(tag));
 }
 
 void MemoryMeter::remove(MemoryTag tag, std::int64_t bytes) {
@@ -41,18 +39,21 @@ void MemoryMeter::remove(MemoryTag tag, std::int64_t bytes) {
 
 void MemoryMeter::retag(MemoryTag from, MemoryTag to, std::int64_t bytes) {
   current_[index(from)] -= bytes;
-  const auto i = index(to);
-  current_[i] += bytes;
-  peak_[i] = std::max(peak_[i], current_[i]);
+  current_[index(to)] += bytes;
+  raise_peaks(index(to));
 }
 
 void MemoryMeter::reset_peaks() {
   peak_ = current_;
   at_total_peak_ = current_;
   total_peak_ = total_current_;
+  kept_peak_ = current(MemoryTag::kResiduals) + current(MemoryTag::kSketches);
 }
 
-void MemoryMeter::raise_total_peak() {
+void MemoryMeter::raise_peaks(std::size_t tag) {
+  peak_[tag] = std::max(peak_[tag], current_[tag]);
+  kept_peak_ =
+      std::max(kept_peak_, current(MemoryTag::kResiduals) + current(MemoryTag::kSketches));
   if (total_current_ > total_peak_) {
     total_peak_ = total_current_;
     at_total_peak_ = current_;

@@ -37,6 +37,8 @@ class MemoryMeter {
   std::int64_t peak(MemoryTag tag) const { return peak_[index(tag)]; }
   std::int64_t total_current() const { return total_current_; }
   std::int64_t total_peak() const { return total_peak_; }
+  /// Residuals and sketches together, when they were highest: what backward waits for.
+  std::int64_t kept_peak() const { return kept_peak_; }
 
   /// What each tag held when the total was highest.
   const BytesPerTag& at_total_peak() const { return at_total_peak_; }
@@ -46,13 +48,14 @@ class MemoryMeter {
 
  private:
   static std::size_t index(MemoryTag tag) { return static_cast<std::size_t>(tag); }
-  void raise_total_peak();
+  void raise_peaks(std::size_t tag);
 
   BytesPerTag current_{};
   BytesPerTag peak_{};
   BytesPerTag at_total_peak_{};
   std::int64_t total_current_ = 0;
   std::int64_t total_peak_ = 0;
+  std::int64_t kept_peak_ = 0;
 };
 
 }  // namespace ghost

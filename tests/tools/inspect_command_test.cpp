@@ -18,9 +18,11 @@ TEST_CASE("inspect plans GPT-2 124M without allocating it", "[tools]") {
   CHECK_THAT(outcome.out, contains_text("transformer.h.*.mlp.c_fc"));
   // f32 bytes a token and layer over channels: 64 kept, 40 with cheap outputs made again, 4 for
   // block inputs only.
-  CHECK_THAT(outcome.out, contains_text("exact, recompute: none        49152.0        64.00"));
-  CHECK_THAT(outcome.out, contains_text("exact, recompute: cheap       30720.0        40.00"));
-  CHECK_THAT(outcome.out, contains_text("exact, recompute: block        3072.0         4.00"));
+  CHECK_THAT(outcome.out, contains_text("exact, recompute: none          49152.0       64.00"));
+  CHECK_THAT(outcome.out, contains_text("exact, recompute: cheap         30720.0       40.00"));
+  CHECK_THAT(outcome.out, contains_text("exact, recompute: block          3072.0        4.00"));
+  CHECK_THAT(outcome.out, contains_text("basis                           33792.0       44.00"));
+  CHECK_THAT(outcome.out, contains_text("ghost                            3072.0        4.00"));
 }
 
 TEST_CASE("inspect refuses what is not there", "[tools]") {

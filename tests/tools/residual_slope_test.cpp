@@ -72,15 +72,15 @@ double bytes_per_token_and_layer(const ResidualsConfig& residuals, Peak&& peak) 
 struct Form {
   double f32 = 0;
   double bf16 = 0;
-  double int8 = 0;   // with a scale of 4 bytes for 64
+  double int8 = 0;   // with a scale of 4 bytes for 128
   double int4 = 0;   // likewise
   double bits8 = 0;  // derivatives, without scales
   double bits4 = 0;
   double statistics = 0;  // numbers of 4 bytes
 
   double bytes() const {
-    const double per_channel =
-        4 * f32 + 2 * bf16 + (1 + 4.0 / 64) * int8 + (0.5 + 4.0 / 64) * int4 + bits8 + 0.5 * bits4;
+    const double per_channel = 4 * f32 + 2 * bf16 + (1 + 4.0 / 128) * int8 +
+                               (0.5 + 4.0 / 128) * int4 + bits8 + 0.5 * bits4;
     return per_channel * kChannels + 4 * statistics;
   }
 };
@@ -158,6 +158,34 @@ TEST_CASE("packed plans keep one byte a number and rstd", "[tools]") {
     // x, xhat_2 | o, gelu(z) | gelu'(z)
     check({.keep = base, .rules = packed(Keep::kDerivative8), .recompute = Recompute::kAttention},
           {.f32 = 5, .int8 = 2, .bits8 = 4, .statistics = 1});
+  }
+}
+
+// Options D to I of the method's analysis: what is left beside sketches, which do not grow with the
+// tokens.
+TEST_CASE("presets keep the bytes of their closed forms", "[tools]") {
+  const auto preset = [](ResidualPreset named, Keep base) {
+    return ResidualsConfig{.preset = named, .keep = base, .sketch = {.rank = 4, .lambda = 0}};
+  };
+  for (const Keep base : {Keep::kExact, Keep::kBF16}) {
+    const auto form = [&](double numbers, double statistics) {
+      return base == Keep::kExact ? Form{.f32 = numbers, .statistics = statistics}
+                                  : Form{.bf16 = numbers, .statistics = statistics};
+    };
+    // x, ln_1, q k v, o, x', z
+    check(preset(ResidualPreset::kBasis, base), form(11, 2 * kMeanAndRstd + kLse));
+    // x, q k v, o, x', z
+    ResidualsConfig all = preset(ResidualPreset::kBasis, base);
+    all.scope = SketchScope::kAllLinear;
+    check(all, form(10, 2 * kMeanAndRstd + kLse));
+    // xhat_1, q k v, o, xhat_2 | gelu'(z)
+    check(preset(ResidualPreset::kBasisInt8, base),
+          {.int8 = 6, .bits8 = 4, .statistics = 2 + kLse});
+    check(preset(ResidualPreset::kBasisInt8Gelu4, base),
+          {.int8 = 6, .bits4 = 4, .statistics = 2 + kLse});
+    // x, xhat_2 | gelu'(z)
+    check(preset(ResidualPreset::kBasisRecompute, base), {.int8 = 2, .bits4 = 4, .statistics = 1});
+    check(preset(ResidualPreset::kGhost, base), form(1, 0));
   }
 }
 

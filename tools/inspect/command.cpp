@@ -96,8 +96,7 @@ void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t v
                bytes / static_cast<double>(config.model.gpt.channels),
                plan.block_bytes(/*with_statistics=*/true) - bytes,
                format_bytes(plan.block_sketch_bytes),
-               format_bytes(plan.peak[static_cast<std::size_t>(MemoryTag::kResiduals)] +
-                            plan.peak[static_cast<std::size_t>(MemoryTag::kSketches)]),
+               format_bytes(plan.kept_peak),
                format_bytes(plan.total_peak), format_short(flops));
   };
   print("this config", own);

@@ -40,6 +40,7 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
   }
   plan.at_total_peak = meter.at_total_peak();
   plan.total_peak = meter.total_peak();
+  plan.kept_peak = meter.kept_peak();
 
   // One forward pass more, to see what a block keeps.
   Tape tape(ResidualPlan(config.residuals));

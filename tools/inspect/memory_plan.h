@@ -14,6 +14,7 @@ struct MemoryPlan {
   BytesPerTag peak{};           // of each tag on its own
   BytesPerTag at_total_peak{};  // when the sum was highest
   std::int64_t total_peak = 0;
+  std::int64_t kept_peak = 0;  // residuals and sketches together
   /// Residuals of one block after forward, bytes a token, by role: "norm_input", ...
   std::map<std::string, double> block_bytes_per_token;
   std::int64_t block_sketch_bytes = 0;  // sketches of one block after forward

@@ -64,6 +64,7 @@ void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocato
   }
   line["tokens"] = tokens;
   line["memory"] = memory_per_tag(memory.meter());
+  line["kept_peak"] = memory.meter().kept_peak();
   line["memory_peak"] = memory.meter().total_peak();
   line["reserved"] = memory.reserved_bytes();
   file_.append_line(line.dump());

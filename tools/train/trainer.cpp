@@ -202,7 +202,7 @@ void Trainer::log_step(const StepFacts& facts) {
       .sketch_rank = facts.sketch_rank,
       .ms_per_step = seconds * 1e3,
       .tokens_per_s = tokens_per_s,
-      .activation_bytes = meter.peak(MemoryTag::kResiduals) + meter.peak(MemoryTag::kSketches),
+      .activation_bytes = meter.kept_peak(),
       .eta_s = mean_seconds * static_cast<double>(config_.train.steps - state_.step)};
   if (peak_.flops.has_value()) {
     line.mfu = tokens_per_s * model_->flops_per_token(config_.train.seq_len) / *peak_.flops;
