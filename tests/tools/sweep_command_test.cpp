@@ -157,6 +157,25 @@ TEST_CASE("a sweep file with a mistake is refused before anything runs", "[tools
   CHECK_FALSE(std::filesystem::exists(dir / "out"));
 }
 
+TEST_CASE("the sweeps of the repository can be read", "[tools]") {
+  const std::filesystem::path configs = GHOST_SOURCE_DIR "/configs";
+  std::size_t num_sweeps = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(configs)) {
+    if (entry.path().string().ends_with(".sweep.yaml")) {
+      INFO(entry.path().string());
+      CHECK(load_sweep(entry.path(), {}).jobs.size() >= 2);
+      ++num_sweeps;
+    }
+  }
+  CHECK(num_sweeps >= 2);
+  const Sweep parity = load_sweep(configs / "basis/parity.sweep.yaml", {});
+  CHECK(parity.out == "runs/basis/parity");
+  CHECK(parity.jobs[0].config.run.dir == "runs/basis/parity/exact-seed42");
+  REQUIRE(parity.jobs[1].config.optimizer.lr_scales.size() == 2);
+  CHECK(parity.jobs[1].config.optimizer.lr_scales[1].parameter == "lm_head.weight");
+  CHECK(parity.jobs[1].config.optimizer.lr_scales[1].scale == 0.9801);
+}
+
 SweepRow row(const char* run, double bytes, double seconds, std::vector<double> val_losses) {
   return {.run = run,
           .val_losses = std::move(val_losses),
