@@ -29,9 +29,10 @@ struct BatchPosition {
 /// Training batches: a pure function of seed and position. `targets` is `inputs` one token later.
 class BatchSource {
  public:
-  /// `dataset` must outlive the source. Throws ghost::Error when it is shorter than seq_len + 1.
+  /// The run's first sequence is number `skip_windows` of the sampler. `dataset` must outlive the
+  /// source. Throws ghost::Error when it is shorter than seq_len + 1.
   BatchSource(const TokenDataset& dataset, SamplerKind sampler, BatchShape shape,
-              std::uint64_t seed);
+              std::uint64_t seed, std::int64_t skip_windows = 0);
 
   /// Fills B * T inputs and targets, row-major.
   void fill(const BatchPosition& position, std::span<std::int32_t> inputs,
@@ -43,15 +44,22 @@ class BatchSource {
  private:
   const TokenDataset& dataset_;
   BatchShape shape_;
+  std::int64_t skip_windows_;
   std::unique_ptr<WindowSampler> sampler_;
 };
 
 enum class EvalWindows {
   kFixed,   // non-overlapping windows from the start of the set on
   kRandom,  // random starts with a fixed seed, as nanoGPT's estimate_loss
+  kStream,  // windows of SamplerKind::kStream, each evaluation going on where the last one ended
 };
 
-/// Evaluation batches: the same ones at every call.
+/// Number, from 0, of the evaluation after step `step` (counted from 1) when there is one every
+/// `every` steps and one after the last step; `every` 0: only that one.
+std::int64_t evaluation_at(std::int64_t step, std::int64_t every);
+
+/// Evaluation batches: a pure function of the number of the evaluation, and but for
+/// EvalWindows::kStream the same ones each time.
 class EvalBatches {
  public:
   /// At most `max_batches` batches (0: all whole batches of the set). Throws ghost::Error when the
@@ -61,11 +69,12 @@ class EvalBatches {
 
   std::int64_t num_batches() const { return num_batches_; }
 
-  /// Fills batch 0 .. num_batches() - 1.
-  void fill(std::int64_t batch, std::span<std::int32_t> inputs,
+  /// Fills batch 0 .. num_batches() - 1 of evaluation 0, 1, ...
+  void fill(std::int64_t evaluation, std::int64_t batch, std::span<std::int32_t> inputs,
             std::span<std::int32_t> targets) const;
 
  private:
+  EvalWindows windows_;
   BatchSource source_;
   std::int64_t num_batches_;
 };

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "data/tokenizer_file.h"
+#include "engine/config/check_range.h"
 #include "engine/core/error.h"
 
 namespace ghost {
@@ -18,6 +19,11 @@ TokenDataset open_data(const DataConfig& config, std::string_view key, const std
 }
 
 }  // namespace
+
+void DataConfig::validate(const std::string& prefix) const {
+  check_range(skip_windows >= 0, prefix + "skip_windows", skip_windows,
+              "zero or a positive integer");
+}
 
 TokenDataset open_train_data(const DataConfig& config, std::int64_t vocab_size) {
   return open_data(config, "train", config.train, vocab_size);

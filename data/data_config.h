@@ -28,6 +28,7 @@ struct EnumNames<SamplerKind> {
       {SamplerKind::kRandom, "random"},
       {SamplerKind::kShuffled, "shuffled"},
       {SamplerKind::kSequential, "sequential"},
+      {SamplerKind::kStream, "stream"},
   };
 };
 
@@ -36,6 +37,7 @@ struct EnumNames<EvalWindows> {
   static constexpr EnumName<EvalWindows> kNames[] = {
       {EvalWindows::kFixed, "fixed"},
       {EvalWindows::kRandom, "random"},
+      {EvalWindows::kStream, "stream"},
   };
 };
 
@@ -47,6 +49,7 @@ struct DataConfig {
   ShardFormat format = ShardFormat::kAuto;
   std::string tokenizer;
   SamplerKind sampler = SamplerKind::kRandom;
+  std::int64_t skip_windows = 0;
   EvalWindows eval_windows = EvalWindows::kFixed;
 
   template <class Visit>
@@ -57,9 +60,13 @@ struct DataConfig {
     visit("format", format, "of the token files; nanogpt is raw uint16 without a header");
     visit("tokenizer", tokenizer,
           "tokenizer.json or a directory with one or with GPT-2's files; empty: beside train");
-    visit("sampler", sampler, "how training windows are drawn");
-    visit("eval_windows", eval_windows, "fixed: from the start of val on; random: fixed seed");
+    visit("sampler", sampler,
+          "how training windows are drawn; stream: in order, seq_len + 1 tokens apart");
+    visit("skip_windows", skip_windows, "windows passed over at the start of the run, >= 0");
+    visit("eval_windows", eval_windows,
+          "fixed: from the start of val on; random: fixed seed; stream: each evaluation goes on");
   }
+  void validate(const std::string& prefix) const;
 };
 
 /// Training data; tokens >= vocab_size are refused (0: any token is taken). Throws

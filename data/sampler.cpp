@@ -43,19 +43,17 @@ class RandomWindows final : public WindowSampler {
   std::int64_t windows_;
 };
 
-class SequentialWindows final : public WindowSampler {
+/// Every `stride` tokens one window, `windows` of them, round and round.
+class OrderedWindows final : public WindowSampler {
  public:
-  explicit SequentialWindows(const SampledStream& stream)
-      : seq_len_(stream.seq_len), windows_(count_windows(total_tokens(stream), stream.seq_len)) {}
+  OrderedWindows(std::int64_t windows, std::int64_t stride) : windows_(windows), stride_(stride) {}
 
-  std::int64_t start(std::int64_t sequence) const override {
-    return sequence % windows_ * seq_len_;
-  }
+  std::int64_t start(std::int64_t sequence) const override { return sequence % windows_ * stride_; }
   std::int64_t windows_per_epoch() const override { return windows_; }
 
  private:
-  std::int64_t seq_len_;
   std::int64_t windows_;
+  std::int64_t stride_;
 };
 
 /// Shard after shard in random order, so that reads stay inside one file for long, and windows in
@@ -133,7 +131,10 @@ std::unique_ptr<WindowSampler> make_sampler(SamplerKind kind, const SampledStrea
     case SamplerKind::kRandom:
       return std::make_unique<RandomWindows>(stream);
     case SamplerKind::kSequential:
-      return std::make_unique<SequentialWindows>(stream);
+      return std::make_unique<OrderedWindows>(count_windows(tokens, stream.seq_len),
+                                              stream.seq_len);
+    case SamplerKind::kStream:
+      return std::make_unique<OrderedWindows>(tokens / (stream.seq_len + 1), stream.seq_len + 1);
     case SamplerKind::kShuffled: {
       auto sampler = std::make_unique<ShuffledWindows>(stream);
       GHOST_CHECK(sampler->windows_per_epoch() > 0,

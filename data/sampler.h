@@ -11,6 +11,7 @@ enum class SamplerKind {
   kRandom,      // uniformly random starts, as nanoGPT
   kShuffled,    // each window once an epoch; shards, and windows inside a shard, in random order
   kSequential,  // window after window through the stream, again from the start at its end
+  kStream,      // the same with windows of seq_len + 1 tokens of their own: none is shared
 };
 
 /// What a sampler must know of a data set.

@@ -7,12 +7,14 @@
 #include "tools/inspect/command.h"
 #include "tools/report/command.h"
 #include "tools/sample/command.h"
+#include "tools/sweep/command.h"
 #include "tools/train/command.h"
 
 namespace ghost {
 
 void register_commands(CLI::App& app) {
   register_train(app);
+  register_sweep(app);
   register_eval(app);
   register_sample(app);
   register_data(app);

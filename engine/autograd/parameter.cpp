@@ -1,23 +1,51 @@
 #include "engine/autograd/parameter.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+
 #include "engine/random/philox.h"
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
 namespace {
 
-void draw_normal(const Tensor& values, double std, const RandomStream& stream) {
+using FourDraws = std::array<double, 4>;
+
+FourDraws four_normal(const RandomStream& stream, std::uint32_t index) {
+  const auto words = stream.words(index);
+  const auto low = normal_pair(words[0], words[1]);
+  const auto high = normal_pair(words[2], words[3]);
+  return {low[0], low[1], high[0], high[1]};
+}
+
+// Standard normal numbers within +-2; what falls outside (one in 22) is drawn again, the number of
+// the attempt standing where the step stands in training.
+FourDraws four_truncated_normal(RandomStream stream, std::uint32_t index) {
+  constexpr double kCut = 2;
+  const auto is_outside = [](double draw) { return std::abs(draw) > kCut; };
+  FourDraws draws = four_normal(stream, index);
+  while (std::any_of(draws.begin(), draws.end(), is_outside)) {
+    ++stream.step;
+    const FourDraws again = four_normal(stream, index);
+    for (std::size_t i = 0; i < draws.size(); ++i) {
+      draws[i] = is_outside(draws[i]) ? again[i] : draws[i];
+    }
+  }
+  return draws;
+}
+
+// Element i of `values` is scale * draw_four(stream, i / 4)[i % 4].
+template <typename DrawFour>
+void draw(const Tensor& values, double scale, const RandomStream& stream, DrawFour&& draw_four) {
   const std::int64_t n = values.numel();
   visit_real(values.dtype(), [&]<typename T>() {
     T* out = values.data<T>();
 #pragma omp parallel for schedule(static)
     for (std::int64_t begin = 0; begin < n; begin += 4) {
-      const auto words = stream.words(static_cast<std::uint32_t>(begin / 4));
-      const auto low = normal_pair(words[0], words[1]);
-      const auto high = normal_pair(words[2], words[3]);
-      const double draws[4] = {low[0], low[1], high[0], high[1]};
+      const FourDraws draws = draw_four(stream, static_cast<std::uint32_t>(begin / 4));
       for (std::int64_t i = begin; i < std::min(begin + 4, n); ++i) {
-        out[i] = static_cast<T>(std * draws[i - begin]);
+        out[i] = static_cast<T>(scale * draws[static_cast<std::size_t>(i - begin)]);
       }
     }
   });
@@ -64,11 +92,15 @@ void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DT
 }
 
 void ParameterStore::initialize(std::uint64_t seed) {
+  // Standard deviation of a standard normal cut at +-2.
+  constexpr double kTruncatedStd = 0.87962566103423978;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = *parameters_[i];
     if (parameter.value.device().is_dry()) {
       continue;
     }
+    const RandomStream stream{
+        .seed = seed, .site = static_cast<std::int64_t>(i), .purpose = Purpose::kInit};
     switch (parameter.init.kind) {
       case InitKind::kZeros:
         fill_zero(parameter.value);
@@ -77,9 +109,10 @@ void ParameterStore::initialize(std::uint64_t seed) {
         fill(parameter.value, 1.0);
         break;
       case InitKind::kNormal:
-        draw_normal(
-            parameter.value, parameter.init.std,
-            {.seed = seed, .site = static_cast<std::int64_t>(i), .purpose = Purpose::kInit});
+        draw(parameter.value, parameter.init.std, stream, four_normal);
+        break;
+      case InitKind::kTruncatedNormal:
+        draw(parameter.value, parameter.init.std / kTruncatedStd, stream, four_truncated_normal);
         break;
     }
   }

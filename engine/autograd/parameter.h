@@ -12,9 +12,14 @@
 namespace ghost {
 
 enum class Decay { kYes, kNo };
-enum class InitKind { kNormal, kZeros, kOnes };
+enum class InitKind {
+  kNormal,
+  kTruncatedNormal,  // a normal cut at two of its deviations, widened so that `std` is its own
+  kZeros,
+  kOnes,
+};
 
-/// How a parameter starts: normal(0, std), zeros or ones.
+/// How a parameter starts: normal(0, std), the same without tails, zeros or ones.
 struct Init {
   InitKind kind = InitKind::kZeros;
   double std = 0;

@@ -118,6 +118,10 @@ std::optional<ConfigNode> take(ConfigNode& map, std::string_view key) {
 // Reads files along `base` keys; remembers the way to the present one to see a cycle.
 class Loader {
  public:
+  enum class Bases { kFollow, kKeep };
+
+  explicit Loader(Bases bases = Bases::kFollow) : bases_(bases) {}
+
   ConfigNode load(const std::filesystem::path& path) {
     std::string text;
     try {
@@ -136,6 +140,9 @@ class Loader {
     }
     if (!root.is_map()) {
       fail<ConfigError>("{}: the file is {}; expected a map", root.origin.text(), root.describe());
+    }
+    if (bases_ == Bases::kKeep) {
+      return root;
     }
     if (const std::optional<ConfigNode> bases = take(root, "base")) {
       ConfigNode merged;
@@ -174,6 +181,7 @@ class Loader {
     return load(path);
   }
 
+  Bases bases_;
   std::vector<std::filesystem::path> open_;
   std::string included_from_;  // prefix for the message about the next file
 };
@@ -244,6 +252,10 @@ std::string ConfigNode::describe() const {
       return "a map";
   }
   return {};
+}
+
+ConfigNode load_document(const std::filesystem::path& path) {
+  return Loader(Loader::Bases::kKeep).load(path);
 }
 
 ConfigNode load_config(const std::filesystem::path& path) { return Loader().load(path); }

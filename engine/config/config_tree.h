@@ -60,7 +60,11 @@ struct ConfigNode::Entry {
 /// errors, keys that stand twice in a map and files that are their own base.
 ConfigNode load_config(const std::filesystem::path& path);
 
-/// The same for YAML in memory; `name` stands for the file in messages, bases are relative to it.
+/// One YAML file alone: `base` is a key like any other. Errors as load_config.
+ConfigNode load_document(const std::filesystem::path& path);
+
+/// The same as load_config for YAML in memory; `name` stands for the file in messages, bases are
+/// relative to it.
 ConfigNode parse_config(std::string_view text, const std::filesystem::path& name);
 
 /// Applies `a.b=value`, the argument of --set. The value is YAML; missing maps are made; a number

@@ -67,4 +67,11 @@ std::optional<std::string> nearest_key(std::string_view unknown,
   return nearest;
 }
 
+std::string nearest_text(std::string_view text, std::span<const std::string> candidates) {
+  return *std::min_element(candidates.begin(), candidates.end(),
+                           [text](const std::string& a, const std::string& b) {
+                             return edit_distance(text, a) < edit_distance(text, b);
+                           });
+}
+
 }  // namespace ghost

@@ -18,4 +18,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 std::optional<std::string> nearest_key(std::string_view unknown,
                                        std::span<const std::string> valid);
 
+/// The one of `candidates`, which are not empty, that takes the fewest edits to reach from `text`.
+std::string nearest_text(std::string_view text, std::span<const std::string> candidates);
+
 }  // namespace ghost

@@ -15,13 +15,12 @@ Gpt::Gpt(const GptConfig& config) : config_(config) {
     fail<ConfigError>("model.vocab_size is {}; expected the size of the vocabulary",
                       config.vocab_size);
   }
-  constexpr double kStd = 0.02;
   const std::int64_t channels = config.channels;
-  const Init normal{.kind = InitKind::kNormal, .std = kStd};
+  const Init embedding = config.embedding_init();
   wte_ = &parameters_.declare("transformer.wte.weight", {config.padded_vocab_size(), channels},
-                              Decay::kYes, normal);
+                              Decay::kYes, embedding);
   wpe_ = &parameters_.declare("transformer.wpe.weight", {config.max_seq_len, channels}, Decay::kYes,
-                              normal);
+                              embedding);
   blocks_.reserve(static_cast<std::size_t>(config.layers));
   for (std::int64_t i = 0; i < config.layers; ++i) {
     blocks_.emplace_back(config, i, parameters_);
@@ -32,8 +31,9 @@ Gpt::Gpt(const GptConfig& config) : config_(config) {
     ln_f_bias_ = &parameters_.declare("transformer.ln_f.bias", {channels}, Decay::kNo, {});
   }
   if (!config.tied_head) {
-    lm_head_ = &parameters_.declare("lm_head.weight", {config.padded_vocab_size(), channels},
-                                    Decay::kYes, normal);
+    lm_head_ =
+        &parameters_.declare("lm_head.weight", {config.padded_vocab_size(), channels}, Decay::kYes,
+                             config.linear_init(channels, IntoResidualStream::kNo));
   }
 }
 

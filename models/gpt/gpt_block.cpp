@@ -1,7 +1,5 @@
 #include "models/gpt/gpt_block.h"
 
-#include <cmath>
-
 #include "engine/autograd/checkpoint.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
@@ -48,25 +46,23 @@ GptBlock::GptBlock(const GptConfig& config, std::int64_t index, ParameterStore& 
     }
     return affine;
   };
-  const auto linear = [&](std::string_view name, std::int64_t out, std::int64_t in, double std) {
+  const auto linear = [&](std::string_view name, std::int64_t out, std::int64_t in,
+                          IntoResidualStream into = IntoResidualStream::kNo) {
     const std::string path = fmt::format("{}{}", prefix, name);
     Affine affine;
-    affine.weight = &parameters.declare(path + ".weight", {out, in}, Decay::kYes,
-                                        {.kind = InitKind::kNormal, .std = std});
+    affine.weight =
+        &parameters.declare(path + ".weight", {out, in}, Decay::kYes, config.linear_init(in, into));
     if (config.bias) {
       affine.bias = &parameters.declare(path + ".bias", {out}, Decay::kNo, {});
     }
     return affine;
   };
-  // Both projections onto the residual stream start smaller, by the number of such additions.
-  constexpr double kStd = 0.02;
-  const double residual_std = kStd / std::sqrt(2.0 * static_cast<double>(config.layers));
   ln_1_ = norm("ln_1");
-  c_attn_ = linear("attn.c_attn", 3 * channels, channels, kStd);
-  attn_c_proj_ = linear("attn.c_proj", channels, channels, residual_std);
+  c_attn_ = linear("attn.c_attn", 3 * channels, channels);
+  attn_c_proj_ = linear("attn.c_proj", channels, channels, IntoResidualStream::kYes);
   ln_2_ = norm("ln_2");
-  c_fc_ = linear("mlp.c_fc", 4 * channels, channels, kStd);
-  mlp_c_proj_ = linear("mlp.c_proj", channels, 4 * channels, residual_std);
+  c_fc_ = linear("mlp.c_fc", 4 * channels, channels);
+  mlp_c_proj_ = linear("mlp.c_proj", channels, 4 * channels, IntoResidualStream::kYes);
 }
 
 Tensor GptBlock::norm(Context& ctx, const Affine& affine, const Tensor& x) const {

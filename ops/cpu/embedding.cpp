@@ -3,6 +3,7 @@
 
 #include "engine/tensor/primitives.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/streaming.h"
 #include "ops/embedding_kernels.h"
 
 namespace ghost::cpu {
@@ -29,6 +30,21 @@ void forward(const EmbeddingForward& args) {
   }
 }
 
+// Clears a gradient of the step before, in which few rows were touched: the others are only read.
+template <typename T>
+void clear_rows(const Tensor& dtable) {
+  const std::int64_t rows = dtable.dim(0);
+  const std::int64_t channels = dtable.dim(1);
+#pragma omp parallel for schedule(static) if (dtable.numel() > kParallelElements)
+  for (std::int64_t row = 0; row < rows; ++row) {
+    T* values = dtable.data<T>() + row * channels;
+    prefetch_ahead(values, channels);
+    if (!is_zero(values, channels)) {
+      std::fill_n(values, channels, T{0});
+    }
+  }
+}
+
 // Threads own columns, not rows: each walks all positions in order and adds to its own columns, so
 // there are no conflicts and the result is the same on any number of threads.
 template <typename T>
@@ -39,7 +55,7 @@ void backward(const EmbeddingBackward& args) {
   const std::int32_t* tokens = args.tokens.data<std::int32_t>();
   const std::int64_t groups = (channels + kColumns - 1) / kColumns;
   if (!args.accumulate_dtable) {
-    fill_zero(args.dtable);
+    clear_rows<T>(args.dtable);
   }
 #pragma omp parallel if (args.dy.numel() > kParallelElements)
   {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "ops/optim/group_state.h"
+#include "ops/optim/update_ranges.h"
 
 namespace ghost {
 
@@ -9,6 +12,7 @@ struct AdamWOptions {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;  // of groups that decay
+  std::vector<LrScale> lr_scales = {};
 };
 
 /// Adam with decoupled weight decay. With g the scaled gradient and t the number of the update:
@@ -29,6 +33,7 @@ class AdamW final : public Optimizer {
 
  private:
   AdamWOptions options_;
+  std::vector<UpdateRange> ranges_;
   GroupState exp_avg_;
   GroupState exp_avg_sq_;
 };

@@ -6,6 +6,10 @@
 
 namespace ghost {
 
+void LrScale::validate(const std::string& prefix) const {
+  check_range(scale >= 0 && std::isfinite(scale), prefix + "scale", scale, "a number >= 0");
+}
+
 void OptimizerConfig::validate(const std::string& prefix) const {
   const auto is_share = [](double x) { return x >= 0 && x < 1; };
   const auto is_amount = [](double x) { return x >= 0 && std::isfinite(x); };

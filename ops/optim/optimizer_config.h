@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/config/enum_names.h"
 
@@ -17,6 +18,19 @@ struct EnumNames<OptimizerKind> {
   };
 };
 
+/// One line of `optimizer.lr_scales`: parameters that learn at another rate. The last match wins.
+struct LrScale {
+  std::string parameter = "*";
+  double scale = 1;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("parameter", parameter, "glob over parameter names, as transformer.h.*.mlp.*.weight");
+    visit("scale", scale, "multiplies the learning rate, >= 0");
+  }
+  void validate(const std::string& prefix) const;
+};
+
 /// How gradients become updates. The learning rate is the schedule's.
 struct OptimizerConfig {
   OptimizerKind kind = OptimizerKind::kAdamW;
@@ -27,6 +41,7 @@ struct OptimizerConfig {
   double momentum = 0;
   bool nesterov = false;
   double grad_clip = 1.0;
+  std::vector<LrScale> lr_scales;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -39,6 +54,7 @@ struct OptimizerConfig {
     visit("momentum", momentum, "sgd: 0 (off) to 1");
     visit("nesterov", nesterov, "sgd: look ahead along the momentum");
     visit("grad_clip", grad_clip, "largest global gradient norm, >= 0; 0: no clipping");
+    visit("lr_scales", lr_scales, "parameter globs and factors; the last match wins");
   }
   void validate(const std::string& prefix) const;  // throws ConfigError naming key and range
 

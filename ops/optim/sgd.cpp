@@ -12,7 +12,8 @@ void launch(const Context& ctx, const SgdUpdate& args) {
 
 }  // namespace
 
-Sgd::Sgd(const SgdOptions& options, Context& ctx, const ParameterStore& store) : options_(options) {
+Sgd::Sgd(const SgdOptions& options, Context& ctx, const ParameterStore& store)
+    : options_(options), ranges_(update_ranges(store, options.lr_scales)) {
   GHOST_CHECK(!options.is_nesterov || options.momentum > 0,
               "sgd: nesterov with momentum {}; expected a positive momentum", options.momentum);
   if (options.momentum > 0) {
@@ -25,13 +26,13 @@ void Sgd::step(Context& ctx, ParameterStore& store, const OptimizerStep& args) {
   if (has_momentum) {
     momentum_.check_matches(store);
   }
-  for (std::size_t i = 0; i < store.groups().size(); ++i) {
-    const ParameterGroup& group = store.groups()[i];
-    launch(ctx, SgdUpdate{.values = group.values,
-                          .grads = group.grads,
-                          .average = has_momentum ? momentum_.of(i) : Tensor{},
+  for (const UpdateRange& range : ranges_) {
+    const ParameterGroup& group = store.groups()[range.group];
+    launch(ctx, SgdUpdate{.values = range.of(group.values),
+                          .grads = range.of(group.grads),
+                          .average = has_momentum ? range.of(momentum_.of(range.group)) : Tensor{},
                           .grad_scale = args.grad_scale,
-                          .lr = args.lr,
+                          .lr = args.lr * range.lr_scale,
                           .momentum = options_.momentum,
                           .weight_decay = group.decay == Decay::kYes ? options_.weight_decay : 0.0,
                           .is_nesterov = options_.is_nesterov});

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "ops/optim/group_state.h"
+#include "ops/optim/update_ranges.h"
 
 namespace ghost {
 
@@ -8,6 +11,7 @@ struct SgdOptions {
   double momentum = 0;
   bool is_nesterov = false;  // needs momentum > 0
   double weight_decay = 0;   // of groups that decay; coupled: part of the gradient
+  std::vector<LrScale> lr_scales = {};
 };
 
 /// Stochastic gradient descent. With g the scaled gradient plus weight_decay * p:
@@ -27,6 +31,7 @@ class Sgd final : public Optimizer {
 
  private:
   SgdOptions options_;
+  std::vector<UpdateRange> ranges_;
   GroupState momentum_;
 };
 

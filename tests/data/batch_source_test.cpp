@@ -90,12 +90,54 @@ TEST_CASE("fixed evaluation batches cover the set once", "[data]") {
   REQUIRE(eval.num_batches() == 3);  // 6 whole windows in 26 tokens
   Tokens inputs(8);
   Tokens targets(8);
-  eval.fill(2, inputs, targets);
+  eval.fill(/*evaluation=*/5, 2, inputs, targets);
   CHECK(inputs == Tokens{16, 17, 18, 19, 20, 21, 22, 23});
   CHECK(
       EvalBatches(dataset, EvalWindows::kFixed, {.batch_size = 2, .seq_len = 4}, 2).num_batches() ==
       2);
-  CHECK_THROWS_WITH(eval.fill(3, inputs, targets), "evaluation batch 3 asked for; there are 3");
+  CHECK_THROWS_WITH(eval.fill(0, 3, inputs, targets), "evaluation batch 3 asked for; there are 3");
+}
+
+TEST_CASE("stream batches share no token and skip what they are told to", "[data]") {
+  const CountingData dir(17);  // 5 runs of 3 tokens
+  const TokenDataset dataset = dir.open();
+  const BatchShape shape{.batch_size = 2, .seq_len = 2};
+  const BatchSource source(dataset, SamplerKind::kStream, shape, 1);
+  CHECK(source.windows_per_epoch() == 5);
+  CHECK(Batch(source, {.step = 0}, 4).inputs == Tokens{0, 1, 3, 4});
+  CHECK(Batch(source, {.step = 0}, 4).targets == Tokens{1, 2, 4, 5});
+  CHECK(Batch(source, {.step = 2}, 4).inputs == Tokens{12, 13, 0, 1});
+  const BatchSource later(dataset, SamplerKind::kStream, shape, 1, /*skip_windows=*/1);
+  CHECK(Batch(later, {.step = 0}, 4).inputs == Tokens{3, 4, 6, 7});
+  CHECK_THROWS_WITH(BatchSource(dataset, SamplerKind::kStream, shape, 1, -1),
+                    dir.file() + ": -1 windows to skip; expected zero or more");
+}
+
+TEST_CASE("each evaluation of a stream goes on where the last one ended", "[data]") {
+  const CountingData dir(16);  // 5 runs of 3 tokens
+  const TokenDataset dataset = dir.open();
+  const EvalBatches eval(dataset, EvalWindows::kStream, {.batch_size = 1, .seq_len = 2}, 2);
+  REQUIRE(eval.num_batches() == 2);
+  const auto first = [&](std::int64_t evaluation, std::int64_t batch) {
+    Tokens inputs(2);
+    Tokens targets(2);
+    eval.fill(evaluation, batch, inputs, targets);
+    CHECK(targets == Tokens{inputs[0] + 1, inputs[0] + 2});
+    return inputs[0];
+  };
+  CHECK(first(0, 0) == 0);
+  CHECK(first(0, 1) == 3);
+  CHECK(first(1, 0) == 6);
+  CHECK(first(2, 1) == 0);  // number 5: again from the start
+  CHECK(first(1, 0) == 6);  // whatever was asked for before
+}
+
+TEST_CASE("evaluations are numbered by their step", "[data]") {
+  CHECK(evaluation_at(1000, 1000) == 0);
+  CHECK(evaluation_at(2000, 1000) == 1);
+  CHECK(evaluation_at(2500, 1000) == 2);  // after the last step
+  CHECK(evaluation_at(2500, 0) == 0);
+  CHECK(evaluation_at(0, 1000) == 0);
 }
 
 TEST_CASE("random evaluation batches repeat with their seed", "[data]") {
@@ -107,7 +149,7 @@ TEST_CASE("random evaluation batches repeat with their seed", "[data]") {
     CHECK(eval.num_batches() == 500);
     Tokens inputs(8);
     Tokens targets(8);
-    eval.fill(499, inputs, targets);
+    eval.fill(0, 499, inputs, targets);
     return inputs;
   };
   CHECK(first(1) == first(1));

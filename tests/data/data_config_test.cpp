@@ -46,6 +46,10 @@ TEST_CASE("a data section is written as it is read", "[data]") {
   config.sampler = SamplerKind::kShuffled;
   config.eval_windows = EvalWindows::kRandom;
   const std::string yaml = write_config(config);
+  CHECK(yaml.find("skip_windows: 0") != std::string::npos);
+  config.skip_windows = -1;
+  CHECK_THROWS_WITH(config.validate("data."),
+                    "data.skip_windows is -1; expected zero or a positive integer");
   CHECK(yaml.find("format: nanogpt") != std::string::npos);
   CHECK(yaml.find("sampler: shuffled") != std::string::npos);
   CHECK(yaml.find("eval_windows: random") != std::string::npos);

@@ -26,6 +26,15 @@ TEST_CASE("sequential windows follow each other and wrap", "[data]") {
   CHECK(make_sampler(SamplerKind::kSequential, stream)->windows_per_epoch() == 2);
 }
 
+TEST_CASE("stream windows share no token and wrap", "[data]") {
+  // 14 tokens hold 2 runs of 4 + 1; 15 hold 3.
+  const SampledStream stream = {.shard_tokens = {5, 9}, .seq_len = 4};
+  CHECK(starts(SamplerKind::kStream, stream, 0, 4) == Starts{0, 5, 0, 5});
+  CHECK(make_sampler(SamplerKind::kStream, {.shard_tokens = {15}, .seq_len = 4})
+            ->windows_per_epoch() == 3);
+  CHECK(make_sampler(SamplerKind::kStream, {.shard_tokens = {5}, .seq_len = 4})->start(7) == 0);
+}
+
 TEST_CASE("shuffled windows meet each window once an epoch, shard by shard", "[data]") {
   const SampledStream stream = {.shard_tokens = {41, 3, 21, 81}, .seq_len = 4, .seed = 9};
   const std::int64_t windows = 10 + 0 + 5 + 20;

@@ -1,5 +1,6 @@
 #include "models/gpt/gpt.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support/catch.h"
@@ -108,6 +109,64 @@ TEST_CASE("GPT starts from nanoGPT's distribution", "[models]") {
   CHECK(std_of("transformer.h.3.attn.c_proj.weight") == Approx(0.02 / 4).epsilon(0.02));
   CHECK(std_of("transformer.h.3.attn.c_attn.bias") == 0);
   CHECK(std_of("transformer.h.3.ln_1.weight") == 1);
+}
+
+TEST_CASE("GPT has the parameters of the BASIS paper's model", "[models]") {
+  Gpt model({.layers = 2,
+             .heads = 2,
+             .channels = 64,
+             .max_seq_len = 64,
+             .vocab_size = 50257,
+             .pad_vocab_to = 1,
+             .tied_head = false});
+  CHECK(model.parameters().num_elements() == 6537088);
+  CHECK(model.parameters().find("lm_head.weight") != nullptr);
+  CHECK(model.parameters().find("lm_head.bias") == nullptr);
+}
+
+TEST_CASE("GPT starts from Flax's distribution on request", "[models]") {
+  Gpt model({.layers = 8,
+             .heads = 4,
+             .channels = 128,
+             .max_seq_len = 32,
+             .vocab_size = 500,
+             .tied_head = false,
+             .init = GptInit::kFlax});
+  Context ctx(Device{});
+  model.parameters().materialize(ctx.allocator(), DType::kF32);
+  model.parameters().initialize(1);
+  struct Spread {
+    double std = 0;
+    double largest = 0;
+  };
+  const auto spread_of = [&](const char* name) {
+    Spread spread;
+    const Tensor& value = model.parameters().find(name)->value;
+    for (const double v : values_of(value)) {
+      spread.std += v * v;
+      spread.largest = std::max(spread.largest, std::abs(v));
+    }
+    spread.std = std::sqrt(spread.std / static_cast<double>(value.numel()));
+    return spread;
+  };
+  const auto check_truncated = [&](const char* name, double fan_in) {
+    INFO(name);
+    const double std = 1 / std::sqrt(fan_in);
+    CHECK(spread_of(name).std == Approx(std).epsilon(0.02));
+    // Cut at two deviations of the normal, which truncation has made narrower.
+    CHECK(spread_of(name).largest <= 2 * std / 0.8796256 * (1 + 1e-6));
+    CHECK(spread_of(name).largest >= 2.2 * std);
+  };
+  check_truncated("transformer.h.3.attn.c_attn.weight", 128);
+  check_truncated("transformer.h.3.attn.c_proj.weight", 128);
+  check_truncated("transformer.h.3.mlp.c_fc.weight", 128);
+  check_truncated("transformer.h.3.mlp.c_proj.weight", 512);
+  check_truncated("lm_head.weight", 128);
+  for (const char* name : {"transformer.wte.weight", "transformer.wpe.weight"}) {
+    CHECK(spread_of(name).std == Approx(1 / std::sqrt(128.0)).epsilon(0.03));
+  }
+  CHECK(spread_of("transformer.wte.weight").largest > 3.5 / std::sqrt(128.0));  // not cut
+  CHECK(spread_of("transformer.h.3.mlp.c_fc.bias").largest == 0);
 }
 
 TEST_CASE("GPT's gradients agree with finite differences", "[models]") {

@@ -119,6 +119,45 @@ TEST_CASE("a run that was cut at a step goes on bit by bit", "[tools]") {
   CHECK(logged_steps(dir, "early") == every_step);
 }
 
+/// The evaluation lines of metrics.jsonl.
+std::vector<std::string> evaluations(const TemporaryDirectory& dir, const std::string& run) {
+  std::vector<std::string> found;
+  std::istringstream lines(text_of(dir / (run + "/metrics.jsonl")));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("{\"kind\":\"eval\"")) {
+      found.push_back(line);
+    }
+  }
+  return found;
+}
+
+TEST_CASE("a resumed run goes on in its training and evaluation streams", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string streams =
+      " --set data.sampler=stream --set data.skip_windows=1 --set data.eval_windows=stream";
+  REQUIRE(run_program(dir, "train tiny.yaml --set run.dir=whole" + streams).code == 0);
+  REQUIRE(
+      run_program(dir, "train tiny.yaml --set run.dir=cut --set checkpoint.keep_last=100" + streams)
+          .code == 0);
+  for (int step = 16; step <= 40; ++step) {
+    std::filesystem::remove_all(dir / fmt::format("cut/checkpoints/step-{:06}", step));
+  }
+  REQUIRE(run_program(dir, "train --resume cut").code == 0);
+  CHECK(final_state(dir, "cut") == final_state(dir, "whole"));
+  const auto expected = evaluations(dir, "whole");
+  REQUIRE(expected.size() == 4);
+  CHECK(evaluations(dir, "cut") == expected);
+  // `eval` reads the windows of the evaluation after the run's last step.
+  const std::string out = run_program(dir, "eval whole --json").out;
+  const auto value_of = [](const std::string& line) {
+    const std::string key = "\"val_loss\":";
+    const std::size_t at = line.find(key) + key.size();
+    return line.substr(at, line.find(',', at) - at);
+  };
+  CHECK(value_of(out) == value_of(expected.back()));
+}
+
 TEST_CASE("a killed run goes on bit by bit", "[slow]") {
   const TemporaryDirectory dir;
   write_run(dir);

@@ -12,9 +12,10 @@ using test::train_tiny_run;
 
 TEST_CASE("an unknown command is named", "[tools]") {
   const TemporaryDirectory dir;
-  check_refused(dir, "trian", 2,
-                "unknown command trian; expected one of train, eval, sample, data, inspect, bench, "
-                "report, export, import");
+  check_refused(
+      dir, "trian", 2,
+      "unknown command trian; expected one of train, sweep, eval, sample, data, inspect, bench, "
+      "report, export, import");
 }
 
 TEST_CASE("train refuses configs that cannot be read", "[tools]") {

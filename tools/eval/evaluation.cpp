@@ -78,12 +78,13 @@ Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
   const Shape shape{train.batch_size, train.seq_len};
   const Tensor inputs = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
   const Tensor targets = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
+  const std::int64_t evaluation = evaluation_at(run.step, run.config.eval.every);
   Evaluation result{.batches = batches.num_batches(),
                     .tokens = batches.num_batches() * shape.numel()};
   double sum = 0;
   std::int64_t num_bytes = 0;
   for (std::int64_t batch = 0; batch < batches.num_batches(); ++batch) {
-    batches.fill(batch, inputs.span<std::int32_t>(), targets.span<std::int32_t>());
+    batches.fill(evaluation, batch, inputs.span<std::int32_t>(), targets.span<std::int32_t>());
     sum += item(run.model->loss(ctx, inputs, targets));
     if (run.tokenizer != nullptr) {
       num_bytes += text_bytes(*run.tokenizer, targets.span<std::int32_t>());

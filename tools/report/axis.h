@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ghost {
@@ -25,6 +26,8 @@ class Axis {
 
   double position(double value) const;
   const std::vector<Tick>& ticks() const { return ticks_; }
+  /// For values that have round numbers of their own, as bytes.
+  void replace_ticks(std::vector<Tick> ticks) { ticks_ = std::move(ticks); }
   double low() const { return low_; }
   double high() const { return high_; }
 

@@ -8,18 +8,14 @@
 #include <fmt/format.h>
 
 #include "tools/console/quantity.h"
+#include "tools/report/chart_frame.h"
 #include "tools/report/html_text.h"
+#include "tools/report/standalone_svg.h"
 
 namespace ghost {
 namespace {
 
-// The drawing, in SVG user units: about CSS pixels in the two columns of the page.
-constexpr double kWidth = 560;
-constexpr double kHeight = 250;
-constexpr double kLeft = 52;
-constexpr double kRight = 14;
-constexpr double kTop = 10;
-constexpr double kBottom = 38;
+constexpr int kNumColors = 8;
 constexpr std::size_t kBuckets = 500;  // about one a pixel
 
 /// What the axes must cover, and what they cannot.
@@ -73,49 +69,14 @@ Extent measure(const LineChart& chart) {
   return extent;
 }
 
-struct Frame {
-  Axis x;
-  Axis y;
-
-  double px(double value) const { return kLeft + x.position(value) * (kWidth - kLeft - kRight); }
-  double py(double value) const {
-    return kHeight - kBottom - y.position(value) * (kHeight - kTop - kBottom);
-  }
-};
-
-std::string draw_axes(const Frame& frame, const std::string& x_label) {
-  std::string svg;
-  for (const Tick& tick : frame.y.ticks()) {
-    const double y = frame.py(tick.value);
-    svg += fmt::format(R"(<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>)"
-                       R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>)"
-                       "\n",
-                       kLeft, kWidth - kRight, y, y, kLeft - 7, y + 3.5, escape_html(tick.label));
-  }
-  const double base = kHeight - kBottom;
-  for (const Tick& tick : frame.x.ticks()) {
-    const double x = frame.px(tick.value);
-    svg += fmt::format(R"(<line class="axis" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>)"
-                       R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>)"
-                       "\n",
-                       x, x, base, base + 4, x, base + 16, escape_html(tick.label));
-  }
-  svg += fmt::format(R"(<line class="axis" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>)"
-                     R"(<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>)"
-                     "\n",
-                     kLeft, kWidth - kRight, base, base, (kLeft + kWidth - kRight) / 2, kHeight - 4,
-                     escape_html(x_label));
-  return svg;
-}
-
-std::string draw_points(const Series& series, const Frame& frame, Scale scale) {
+std::string draw_points(const Series& series, const ChartFrame& frame, Scale scale) {
   std::string svg;
   for (const ChartPoint& point : series.points) {
     if (is_drawable(point.y, scale) && point.y <= frame.y.high()) {
       svg += fmt::format(
           R"(<circle class="c{} points" cx="{:.1f}" cy="{:.1f}" r="3.2"><title>{}</title></circle>)"
           "\n",
-          series.color, frame.px(point.x), frame.py(point.y),
+          series.color % kNumColors, frame.px(point.x), frame.py(point.y),
           escape_html(fmt::format("{}: {:.4f} at {}", series.label, point.y,
                                   format_count(std::llround(point.x)))));
     }
@@ -123,7 +84,8 @@ std::string draw_points(const Series& series, const Frame& frame, Scale scale) {
   return svg;
 }
 
-std::string draw_line(const Series& series, const Frame& frame, Scale scale, const char* width) {
+std::string draw_line(const Series& series, const ChartFrame& frame, Scale scale,
+                      const char* width) {
   std::string path;
   bool is_open = false;
   for (const ChartPoint& point : thin_out(series.points, kBuckets)) {
@@ -135,12 +97,13 @@ std::string draw_line(const Series& series, const Frame& frame, Scale scale, con
         fmt::format("{}{:.1f} {:.1f}", is_open ? "L" : "M", frame.px(point.x), frame.py(point.y));
     is_open = true;
   }
-  return fmt::format(R"(<path class="c{} {}" d="{}"/>)"
+  return fmt::format(R"(<path class="c{} {}{}" d="{}"/>)"
                      "\n",
-                     series.color, width, path);
+                     series.color % kNumColors, width, series.color < kNumColors ? "" : " dashed",
+                     path);
 }
 
-std::string draw_series(const Series& series, const Frame& frame, Scale scale) {
+std::string draw_series(const Series& series, const ChartFrame& frame, Scale scale) {
   switch (series.mark) {
     case Mark::kPoints: {
       const std::string line = draw_line(series, frame, scale, "joined");
@@ -198,6 +161,36 @@ std::string render_notes(const LineChart& chart, const Extent& extent) {
                          format_short(extent.largest));
   }
   return notes;
+}
+
+ChartFrame frame_of(const LineChart& chart, const Extent& extent, const PlotArea& area) {
+  // Steps begin at 0 unless the log begins late; then an empty left half would only mislead.
+  const double x_low = extent.x_low <= 0.2 * extent.x_high ? 0 : extent.x_low;
+  return {.x = Axis(x_low, extent.x_high, Scale::kLinear, 6, Ends::kData),
+          .y = Axis(extent.low, extent.high, chart.scale, 5),
+          .area = area};
+}
+
+/// Axes, events and curves.
+std::string draw_chart(const LineChart& chart, const ChartFrame& frame) {
+  const PlotArea& area = frame.area;
+  const std::string clip = "clip-" + element_id(chart.title);
+  std::string svg = fmt::format(
+      "<clipPath id=\"{}\"><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>\n", clip,
+      area.left, area.top - 4, area.width - area.left - area.right + 4,
+      area.height - area.top - area.bottom + 8);
+  svg += draw_axes(frame, chart.x_label);
+  for (const double event : chart.events) {
+    svg +=
+        fmt::format(R"(<line class="event" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>)"
+                    "\n",
+                    frame.px(event), area.top, area.height - area.bottom);
+  }
+  svg += fmt::format("<g clip-path=\"url(#{})\">\n", clip);
+  for (const Series& series : chart.series) {
+    svg += draw_series(series, frame, chart.scale);
+  }
+  return svg + "</g>\n";
 }
 
 }  // namespace
@@ -266,31 +259,29 @@ std::string render_line_chart(const LineChart& chart) {
     return html + "<p class=\"note\">Nothing logged.</p>\n" + render_notes(chart, extent) +
            "</figure>\n";
   }
-
-  // Steps begin at 0 unless the log begins late; then an empty left half would only mislead.
-  const double x_low = extent.x_low <= 0.2 * extent.x_high ? 0 : extent.x_low;
-  const Frame frame{.x = Axis(x_low, extent.x_high, Scale::kLinear, 6, Ends::kData),
-                    .y = Axis(extent.low, extent.high, chart.scale, 5)};
-  const std::string clip = "clip-" + element_id(chart.title);
-
+  const ChartFrame frame = frame_of(chart, extent, PlotArea{});
   html += render_legend(chart);
-  html += fmt::format(
-      "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n"
-      "<clipPath id=\"{}\"><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>\n",
-      kWidth, kHeight, escape_html(chart.title), clip, kLeft, kTop - 4, kWidth - kLeft - kRight + 4,
-      kHeight - kTop - kBottom + 8);
-  html += draw_axes(frame, chart.x_label);
-  for (const double event : chart.events) {
-    html +=
-        fmt::format(R"(<line class="event" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>)"
-                    "\n",
-                    frame.px(event), kTop, kHeight - kBottom);
+  html += fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
+                      frame.area.width, frame.area.height, escape_html(chart.title));
+  return html + draw_chart(chart, frame) + "</svg>\n" + render_notes(chart, extent) + "</figure>\n";
+}
+
+std::string render_line_chart_file(const LineChart& chart) {
+  StandaloneSvg svg{.title = chart.title, .unit = chart.unit};
+  const Extent extent = measure(chart);
+  if (extent.is_empty()) {
+    svg.unit = "nothing logged";
+    return render(svg);
   }
-  html += fmt::format("<g clip-path=\"url(#{})\">\n", clip);
+  const ChartFrame frame = frame_of(chart, extent, kFileArea);
   for (const Series& series : chart.series) {
-    html += draw_series(series, frame, chart.scale);
+    if (!series.label.empty()) {
+      svg.legend.push_back({series.label, fmt::format("c{}{}", series.color % kNumColors,
+                                                      series.color < kNumColors ? "" : " dashed")});
+    }
   }
-  return html + "</g>\n</svg>\n" + render_notes(chart, extent) + "</figure>\n";
+  svg.drawing = draw_chart(chart, frame);
+  return render(svg);
 }
 
 }  // namespace ghost

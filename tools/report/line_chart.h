@@ -16,7 +16,8 @@ struct ChartPoint {
 /// kFaintLine is what a bold line smooths; kFineLine is for dense, spiky curves without one.
 enum class Mark { kLine, kFineLine, kFaintLine, kPoints };
 
-/// One curve. `color` is the index of a colour of the page, 0 to 7.
+/// One curve. `color` is the index of a colour of the page, 0 to 7; beyond, in a file of its own,
+/// the same again with dashes.
 struct Series {
   std::string label{};  // empty: not in the legend
   int color = 0;
@@ -40,6 +41,9 @@ struct LineChart {
 /// or less on a log axis, clipped outliers) is counted in a note below. A chart with nothing to
 /// draw says so.
 std::string render_line_chart(const LineChart& chart);
+
+/// The chart as an SVG file that needs no page around it, with its title and legend.
+std::string render_line_chart_file(const LineChart& chart);
 
 /// At most two points of each of `num_buckets` equal ranges of x, the lowest and the highest, so
 /// that no spike is lost. Fewer points come back unchanged.

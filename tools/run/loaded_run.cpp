@@ -79,7 +79,8 @@ LoadedRun load_run(const LoadOptions& options) {
   Config config = load_run_config(directory.config(), options.overrides);
   auto tokenizer = tokenizer_of_run(options, config, directory);
   LoadedRun run = with_model(checkpoint.string(), std::move(config), std::move(tokenizer));
-  load_model(checkpoint, run.model->architecture(), named_values(run.model->parameters()));
+  run.step =
+      load_model(checkpoint, run.model->architecture(), named_values(run.model->parameters())).step;
   return run;
 }
 

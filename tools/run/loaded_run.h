@@ -29,6 +29,7 @@ struct LoadOptions {
 struct LoadedRun {
   std::string name;  // the checkpoint or directory that the weights are from
   Config config;
+  std::int64_t step = 0;                 // that the run had taken
   std::unique_ptr<Tokenizer> tokenizer;  // null where there is none
   std::unique_ptr<Context> ctx;          // not training
   std::unique_ptr<LanguageModel> model;  // with its weights

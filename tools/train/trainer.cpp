@@ -52,7 +52,8 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
   model_ = make_model(config_.model, data_.vocab_size);
   const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
-  train_batches_ = std::make_unique<BatchSource>(*data_.train, config_.data.sampler, shape, seed);
+  train_batches_ = std::make_unique<BatchSource>(*data_.train, config_.data.sampler, shape, seed,
+                                                 config_.data.skip_windows);
   if (data_.val.has_value()) {
     val_batches_ = std::make_unique<EvalBatches>(*data_.val, config_.data.eval_windows, shape,
                                                  config_.eval.batches);
@@ -215,10 +216,11 @@ void Trainer::evaluate() {
   if (val_batches_ == nullptr) {
     return;
   }
+  const std::int64_t evaluation = evaluation_at(state_.step, config_.eval.every);
   double sum = 0;
   for (std::int64_t batch = 0; batch < val_batches_->num_batches(); ++batch) {
     sum += step_->evaluate([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
-      val_batches_->fill(batch, inputs, targets);
+      val_batches_->fill(evaluation, batch, inputs, targets);
     });
   }
   last_val_loss_ = sum / static_cast<double>(val_batches_->num_batches());

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "ops/cpu/flush_denormals.h"
 #include "ops/cpu/parallel.h"
 #include "ops/optim/optim_kernels.h"
 
@@ -24,12 +25,16 @@ void update(const AdamWUpdate& args) {
   const auto step_size = static_cast<T>(args.step_size);
   const auto root_scale = static_cast<T>(args.root_scale);
   const std::int64_t n = args.values.numel();
-#pragma omp parallel for simd schedule(static) if (n > kParallelElements)
-  for (std::int64_t i = 0; i < n; ++i) {
-    const T grad = g[i] * grad_scale;
-    m[i] = beta1 * m[i] + rest1 * grad;
-    v[i] = beta2 * v[i] + rest2 * grad * grad;
-    p[i] = keep_fraction * p[i] - step_size * m[i] / (std::sqrt(v[i]) * root_scale + eps);
+#pragma omp parallel if (n > kParallelElements)
+  {
+    const FlushDenormals flush;
+#pragma omp for simd schedule(static)
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T grad = g[i] * grad_scale;
+      m[i] = beta1 * m[i] + rest1 * grad;
+      v[i] = beta2 * v[i] + rest2 * grad * grad;
+      p[i] = keep_fraction * p[i] - step_size * m[i] / (std::sqrt(v[i]) * root_scale + eps);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/cpu/streaming.h"
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost::cpu {
@@ -9,6 +10,8 @@ namespace {
 // Blocks of a fixed size, summed one by one and then in their order: threads only choose who adds a
 // block, never what is added to what.
 constexpr std::int64_t kBlock = 4096;
+// Sums side by side in a block: one alone waits for each of its additions.
+constexpr std::int64_t kLanes = 32;
 
 template <typename T>
 double sum(const T* x, std::int64_t n) {
@@ -17,11 +20,22 @@ double sum(const T* x, std::int64_t n) {
 #pragma omp parallel for schedule(static) if (num_blocks > 4)
   for (std::int64_t block = 0; block < num_blocks; ++block) {
     const std::int64_t end = std::min(n, (block + 1) * kBlock);
+    std::int64_t i = block * kBlock;
+    double lanes[kLanes] = {};
+    for (; i + kLanes <= end; i += kLanes) {
+      prefetch_ahead(x + i, kLanes);
+#pragma omp simd
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        const auto value = static_cast<double>(x[i + lane]);
+        lanes[lane] += value * value;
+      }
+    }
     double sum_sq = 0;
-#pragma omp simd reduction(+ : sum_sq)
-    for (std::int64_t i = block * kBlock; i < end; ++i) {
-      const auto value = static_cast<double>(x[i]);
-      sum_sq += value * value;
+    for (const double lane : lanes) {
+      sum_sq += lane;
+    }
+    for (; i < end; ++i) {
+      sum_sq += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     }
     partial[static_cast<std::size_t>(block)] = sum_sq;
   }

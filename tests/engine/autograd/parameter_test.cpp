@@ -1,5 +1,6 @@
 #include "engine/autograd/parameter.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support/catch.h"
@@ -60,6 +61,31 @@ TEST_CASE("parameters start as declared", "[autograd]") {
     sum_sq += w * w;
   }
   CHECK(std::sqrt(sum_sq / 600) == Approx(0.02).epsilon(0.15));  // five standard errors
+}
+
+TEST_CASE("a truncated normal ends at two deviations and keeps its own", "[autograd]") {
+  ParameterStore store;
+  const Parameter& weight = store.declare("weight", {101, 499}, Decay::kYes,
+                                          {.kind = InitKind::kTruncatedNormal, .std = 0.5});
+  store.materialize(make_allocator(Device{}), DType::kF64);
+  store.initialize(/*seed=*/3);
+  double sum = 0;
+  double sum_sq = 0;
+  double largest = 0;
+  std::int64_t beyond = 0;
+  const auto values = values_of(weight.value);
+  for (const double w : values) {
+    sum += w;
+    sum_sq += w * w;
+    largest = std::max(largest, std::abs(w));
+    beyond += std::abs(w) > 1.5 * 0.5 / 0.87962566 ? 1 : 0;
+  }
+  const auto n = static_cast<double>(values.size());
+  CHECK(std::abs(sum / n) < 5 * 0.5 / std::sqrt(n));
+  CHECK(std::sqrt(sum_sq / n) == Approx(0.5).epsilon(0.01));
+  CHECK(largest <= 2 * 0.5 / 0.87962566 * (1 + 1e-6));
+  // P(1.5 < |z| < 2) / P(|z| < 2) for a standard normal z: 0.0881 / 0.9545
+  CHECK(static_cast<double>(beyond) / n == Approx(0.0923).epsilon(0.06));
 }
 
 TEST_CASE("initial values are a function of seed and parameter", "[autograd]") {

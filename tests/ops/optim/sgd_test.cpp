@@ -1,5 +1,6 @@
 #include "ops/optim/sgd.h"
 
+#include "engine/tensor/primitives.h"
 #include "tests/ops/optim/small_store.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -63,6 +64,45 @@ TEST_CASE("sgd agrees with a plain loop for odd sizes", "[optim]") {
       CHECK(test::relative_difference(weight.value, test::tensor_of({size}, expected)) <= 1e-14);
     }
   }
+}
+
+TEST_CASE("sgd passes over rows at rest and comes back to them", "[optim]") {
+  // A gradient in every fifth block of 64 only, in every second update only.
+  Context ctx(Device{});
+  constexpr std::int64_t kSize = 40001;
+  SmallStore small(ctx, DType::kF64, kSize);
+  Sgd optimizer({.momentum = 0.9}, ctx, small.store);
+  const Parameter& weight = *small.store.find("weight");
+  auto expected = values_of(weight.value);
+  std::vector<double> average(expected.size());
+  for (std::int64_t step = 1; step <= 4; ++step) {
+    small.draw_gradients(static_cast<std::uint64_t>(step));
+    double* grads = weight.grad.data<double>();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      if (i / 64 % 5 != 0 || step % 2 == 1) {
+        grads[i] = 0;
+      }
+      average[i] = 0.9 * average[i] + grads[i];
+      expected[i] -= 0.1 * average[i];
+    }
+    optimizer.step(ctx, small.store, {.lr = 0.1, .step = step});
+  }
+  CHECK(test::relative_difference(weight.value, test::tensor_of({kSize}, expected)) <= 1e-14);
+}
+
+TEST_CASE("momentum that nothing feeds ends at zero, not at the smallest number", "[optim]") {
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF32, 256);
+  Sgd optimizer({.momentum = 0.5}, ctx, small.store);
+  small.draw_gradients(1);
+  optimizer.step(ctx, small.store, {.lr = 0.1, .step = 1});
+  for (const auto& parameter : small.store.all()) {
+    fill_zero(parameter->grad);
+  }
+  for (std::int64_t step = 2; step <= 160; ++step) {
+    optimizer.step(ctx, small.store, {.lr = 0.1, .step = step});
+  }
+  CHECK(values_of(optimizer.state()[0].tensor) == std::vector<double>(256, 0.0));
 }
 
 TEST_CASE("sgd in f32 follows f64", "[optim]") {

@@ -1,0 +1,225 @@
+#include "tools/sweep/sweep_results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "engine/io/file.h"
+#include "tools/console/quantity.h"
+#include "tools/report/run_log.h"
+#include "tools/report/scatter_chart.h"
+#include "tools/sweep/sweep_runner.h"
+
+namespace ghost {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double mean(const std::vector<double>& values) {
+  return values.empty() ? kNan
+                        : std::accumulate(values.begin(), values.end(), 0.0) /
+                              static_cast<double>(values.size());
+}
+
+double mean_of_last(const RunLog& log, std::size_t count) {
+  std::vector<double> losses;
+  for (auto point = log.train.rbegin(); point != log.train.rend() && losses.size() < count;
+       ++point) {
+    losses.push_back(point->loss);
+  }
+  return mean(losses);
+}
+
+double activation_bytes(const RunLog& log) {
+  std::int64_t bytes = 0;
+  for (const TagPeak& tag : log.memory) {
+    bytes += tag.tag == "residuals" || tag.tag == "sketches" ? tag.peak_bytes : 0;
+  }
+  return static_cast<double>(bytes);
+}
+
+std::vector<ChartPoint> mean_curve(const std::vector<RunLog>& logs) {
+  std::map<std::int64_t, std::vector<double>> losses;
+  for (const RunLog& log : logs) {
+    for (const EvalPoint& point : log.evals) {
+      losses[point.step].push_back(point.val_loss);
+    }
+  }
+  std::vector<ChartPoint> curve;
+  for (const auto& [step, values] : losses) {
+    if (values.size() == logs.size()) {
+      curve.push_back({static_cast<double>(step), mean(values)});
+    }
+  }
+  return curve;
+}
+
+SweepRow make_row(const std::string& run, const std::vector<std::int64_t>& seeds,
+                  const std::vector<RunLog>& logs) {
+  const auto mean_over = [&](auto&& figure) {
+    std::vector<double> values;
+    for (const RunLog& log : logs) {
+      values.push_back(figure(log));
+    }
+    return mean(values);
+  };
+  SweepRow row{.run = run, .seeds = seeds, .curve = mean_curve(logs)};
+  for (const RunLog& log : logs) {
+    row.val_losses.push_back(log.evals.empty() ? kNan : log.evals.back().val_loss);
+    row.activation_bytes = std::max(row.activation_bytes, activation_bytes(log));
+  }
+  row.train_loss = mean_over([](const RunLog& log) { return mean_of_last(log, 1); });
+  row.train_loss_100 = mean_over([](const RunLog& log) { return mean_of_last(log, 100); });
+  row.best_val_loss = mean_over([](const RunLog& log) {
+    const EvalPoint* best = best_eval(log);
+    return best == nullptr ? kNan : best->val_loss;
+  });
+  row.seconds = mean_over(seconds_in_steps);
+  row.ms_per_step =
+      mean_over([](const RunLog& log) { return median_of(log, &TrainPoint::ms_per_step); });
+  row.tokens =
+      mean_over([](const RunLog& log) { return log.train.empty() ? 0 : log.train.back().tokens; });
+  return row;
+}
+
+std::string loss_text(double loss) {
+  return std::isfinite(loss) ? fmt::format("{:.4f}", loss) : "-";
+}
+
+std::string losses_text(const std::vector<double>& losses, std::string_view separator) {
+  std::vector<std::string> texts;
+  for (const double loss : losses) {
+    texts.push_back(loss_text(loss));
+  }
+  return fmt::format("{}", fmt::join(texts, separator));
+}
+
+std::string tsv(const std::vector<SweepRow>& rows, const std::vector<bool>& front) {
+  std::string text =
+      "run\tseeds\ttrain_loss\ttrain_loss_100\tval_loss\tval_loss_sd\tval_losses\tbest_val_loss\t"
+      "seconds\tms_per_step\ttokens\tactivation_bytes\ton_front\n";
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const SweepRow& row = rows[i];
+    text += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.3f}\t{:.3f}\t{:.0f}\t{:.0f}\t{}\n",
+                        row.run, fmt::join(row.seeds, ","), loss_text(row.train_loss),
+                        loss_text(row.train_loss_100), loss_text(row.val_loss()),
+                        loss_text(row.val_loss_sd()), losses_text(row.val_losses, ","),
+                        loss_text(row.best_val_loss), row.seconds, row.ms_per_step, row.tokens,
+                        row.activation_bytes, front[i] ? 1 : 0);
+  }
+  return text;
+}
+
+std::string markdown(const std::vector<SweepRow>& rows, const std::vector<bool>& front) {
+  std::string text =
+      "| run | seeds | train loss | last 100 | val loss | sd | each seed | best | seconds | ms a "
+      "step "
+      "| tokens | residuals + sketches | front |\n"
+      "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const SweepRow& row = rows[i];
+    text += fmt::format(
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {} |\n", row.run,
+        fmt::join(row.seeds, " "), loss_text(row.train_loss), loss_text(row.train_loss_100),
+        loss_text(row.val_loss()), loss_text(row.val_loss_sd()), losses_text(row.val_losses, " "),
+        loss_text(row.best_val_loss), row.seconds, row.ms_per_step,
+        format_count(std::llround(row.tokens)),
+        format_bytes(static_cast<std::int64_t>(row.activation_bytes)), front[i] ? "yes" : "");
+  }
+  return text +
+         "\nTrain loss: the batch of the last step, and the mean over the last 100 logged steps. "
+         "Val "
+         "loss: the last\nevaluation, mean and sample standard deviation over seeds; best: the "
+         "lowest. Seconds: inside steps, without\nevaluation and checkpoints. Front: no other run "
+         "is "
+         "as good in bytes, seconds and val loss and better in one.\n";
+}
+
+LineChart curves(const std::vector<SweepRow>& rows) {
+  LineChart chart{.title = "Validation loss", .unit = "nats a token, mean over seeds"};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    chart.series.push_back(
+        {.label = rows[i].run, .color = static_cast<int>(i % 16), .points = rows[i].curve});
+  }
+  return chart;
+}
+
+ScatterChart front_chart(const std::vector<SweepRow>& rows, const std::vector<bool>& front) {
+  ScatterChart chart{.title = "Validation loss against bytes",
+                     .unit = "labels: seconds in steps; filled: on the front of the three",
+                     .x_label = "peak bytes of residuals and sketches"};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    chart.points.push_back(
+        {.label = fmt::format("{}, {}", rows[i].run,
+                              rows[i].seconds < 60 ? fmt::format("{:.1f}s", rows[i].seconds)
+                                                   : format_duration(rows[i].seconds)),
+         .x = rows[i].activation_bytes,
+         .y = rows[i].val_loss(),
+         .is_filled = front[i]});
+  }
+  return chart;
+}
+
+}  // namespace
+
+double SweepRow::val_loss() const { return mean(val_losses); }
+
+double SweepRow::val_loss_sd() const {
+  if (val_losses.size() < 2) {
+    return kNan;
+  }
+  double sum_sq = 0;
+  for (const double loss : val_losses) {
+    sum_sq += (loss - val_loss()) * (loss - val_loss());
+  }
+  return std::sqrt(sum_sq / static_cast<double>(val_losses.size() - 1));
+}
+
+std::vector<SweepRow> read_results(const Sweep& sweep) {
+  std::vector<SweepRow> rows;
+  for (const std::string& run : sweep.runs) {
+    std::vector<std::int64_t> seeds;
+    std::vector<RunLog> logs;
+    for (const SweepJob& job : sweep.jobs) {
+      if (job.run == run && state_of(job) == RunState::kFinished) {
+        seeds.push_back(job.config.train.seed);
+        logs.push_back(read_run_log(job.config.run.dir));
+      }
+    }
+    if (!logs.empty()) {
+      rows.push_back(make_row(run, seeds, logs));
+    }
+  }
+  return rows;
+}
+
+std::vector<bool> pareto_front(const std::vector<SweepRow>& rows) {
+  const auto is_beaten = [&](const SweepRow& row) {
+    return std::any_of(rows.begin(), rows.end(), [&](const SweepRow& other) {
+      const double loss = row.val_loss();
+      const double better = other.val_loss();
+      return other.activation_bytes <= row.activation_bytes && other.seconds <= row.seconds &&
+             better <= loss &&
+             (other.activation_bytes < row.activation_bytes || other.seconds < row.seconds ||
+              better < loss);
+    });
+  };
+  std::vector<bool> front;
+  for (const SweepRow& row : rows) {
+    front.push_back(std::isfinite(row.val_loss()) && !is_beaten(row));
+  }
+  return front;
+}
+
+void write_results(const Sweep& sweep, const std::vector<SweepRow>& rows) {
+  const std::vector<bool> front = pareto_front(rows);
+  write_file_atomically(sweep.out / "results.tsv", tsv(rows, front));
+  write_file_atomically(sweep.out / "results.md", markdown(rows, front));
+  write_file_atomically(sweep.out / "curves.svg", render_line_chart_file(curves(rows)));
+  write_file_atomically(sweep.out / "front.svg",
+                        render_scatter_chart_file(front_chart(rows, front)));
+}
+
+}  // namespace ghost
