@@ -48,7 +48,7 @@ RowBins by_bin(std::span<const std::int32_t> bin_of, std::int64_t num_bins,
   for (std::size_t row = 0; row < bin_of.size(); ++row) {
     const auto place = static_cast<std::size_t>(next[static_cast<std::size_t>(bin_of[row])]++);
     bins.rows[place] = static_cast<std::int32_t>(row);
-    bins.weights[place] = weight_of_row(row, count[static_cast<std::size_t>(bin_of[row])]);
+    bins.weights[place] = weight_of_row(row);
   }
   return bins;
 }
@@ -63,9 +63,8 @@ RowBins covering_itself(RowBins bins) {
 
 RowBins bins_of_hash(std::span<const std::int32_t> hash, std::span<const std::int8_t> signs,
                      std::int64_t rank) {
-  return covering_itself(by_bin(hash, rank, [&](std::size_t row, std::int32_t /*count*/) {
-    return static_cast<double>(signs[row]);
-  }));
+  return covering_itself(
+      by_bin(hash, rank, [&](std::size_t row) { return static_cast<double>(signs[row]); }));
 }
 
 RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t rank,
@@ -82,8 +81,7 @@ RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t 
     for (std::size_t b = 0; b < order.size(); ++b) {
       bin_of[b] = static_cast<std::int32_t>((order[b] >> 32) * static_cast<Key>(rank) >> 32);
     }
-    return covering_itself(
-        by_bin(bin_of, rank, [&](std::size_t row, std::int32_t /*count*/) { return signs[row]; }));
+    return covering_itself(by_bin(bin_of, rank, [&](std::size_t row) { return signs[row]; }));
   }
   // A window is R rows; with one window over all rows the order is a permutation of them.
   const std::int64_t window = hash == HashKind::kWindowed ? rank : rows;
@@ -93,11 +91,9 @@ RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t 
   return covering_itself(dealt(order, signs, rank));
 }
 
-RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups, bool is_mean) {
+RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups) {
   const std::vector<std::int32_t> bin_of(group_of.begin(), group_of.end());
-  return covering_itself(by_bin(bin_of, num_groups, [&](std::size_t /*row*/, std::int32_t count) {
-    return is_mean ? 1.0 / static_cast<double>(count) : 1.0;
-  }));
+  return covering_itself(by_bin(bin_of, num_groups, [](std::size_t /*row*/) { return 1.0; }));
 }
 
 RowBins picked_bins(std::span<const std::int32_t> picked, std::span<const double> weights,

@@ -43,8 +43,8 @@ RowBins bins_of_hash(std::span<const std::int32_t> hash, std::span<const std::in
 RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t rank,
                     HashKind hash);
 
-/// One bin a group, each row with weight 1, or 1 / (rows of its group) where `is_mean`.
-RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups, bool is_mean);
+/// One bin a group, each row with weight 1.
+RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups);
 
 /// One row a bin.
 RowBins picked_bins(std::span<const std::int32_t> picked, std::span<const double> weights,

@@ -33,9 +33,11 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
   const std::int64_t channels = x.dim(-1);
   const std::int64_t rows = x.numel() / channels;
   RowGroups groups;
-  groups.num_groups =
-      config.center == Centering::kMean ? 1 : std::min({max_groups, rows, kMostGroups});
-  groups.group_of = ctx.empty({rows}, DType::kU16, MemoryTag::kSketches);
+  groups.levels = config.center == Centering::kNearest ? std::min(config.levels, max_groups) : 1;
+  groups.groups_per_level = config.center == Centering::kMean
+                                ? 1
+                                : std::min({max_groups / groups.levels, rows, kMostGroups});
+  groups.group_of = ctx.empty({groups.levels, rows}, DType::kU16, MemoryTag::kSketches);
   switch (config.center) {
     case Centering::kNone:
     case Centering::kMean:
@@ -45,7 +47,7 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
     case Centering::kTarget:
       launch(ctx, LabelGroups{.labels = labels_of(ctx, config, rows),
                               .group_of = groups.group_of,
-                              .num_groups = groups.num_groups});
+                              .num_groups = groups.groups_per_level});
       break;
     case Centering::kNearest: {
       const bool has_labels = config.features == GroupFeatures::kInputTarget;
@@ -55,7 +57,7 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
       launch(ctx, NearestGroups{.x = x,
                                 .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
                                 .features = ctx.empty({rows, width}, x.dtype()),
-                                .anchors = ctx.empty({groups.num_groups, width}, x.dtype()),
+                                .anchors = ctx.empty({groups.groups_per_level, width}, x.dtype()),
                                 .group_of = groups.group_of,
                                 .projection = projection,
                                 .kmeans_rounds = config.kmeans_rounds,

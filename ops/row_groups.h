@@ -5,10 +5,13 @@
 
 namespace ghost {
 
-/// A partition of the rows of a matrix.
+/// Partitions of the rows of a matrix, one or several levels of them.
 struct RowGroups {
-  Tensor group_of;  // [rows] u16, tagged sketches
-  std::int64_t num_groups = 0;
+  Tensor group_of;  // [levels, rows] u16, tagged sketches
+  std::int64_t levels = 0;
+  std::int64_t groups_per_level = 0;
+
+  std::int64_t num_groups() const { return levels * groups_per_level; }
 };
 
 /// Puts the rows of x [rows, N] into at most `max_groups` groups, as config.center says:
@@ -16,10 +19,11 @@ struct RowGroups {
 ///   mean     one group
 ///   token    by the row's input token, target by its target token: the token itself where the
 ///            vocabulary is that small, else hashed
-///   nearest  max_groups rows, drawn at random, are the anchors; every row goes to the nearest one.
-///            Distances are Euclidean, between projections onto config.projection random sign
-///            vectors, with config.kmeans_rounds rounds that move each anchor to the mean of its
-///            rows
+///   nearest  as many rows as groups, drawn at random, are the anchors; every row goes to the
+///            nearest one. Distances are Euclidean, between projections onto config.projection
+///            random sign vectors, with config.kmeans_rounds rounds that move each anchor to the
+///            mean of its rows. With several levels the groups are shared out among them, and each
+///            level groups what the anchors before it have left (residual vector quantisation)
 ///
 /// throws  ghost::Error when a label is asked for that the context does not have
 RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,

@@ -15,17 +15,28 @@ struct NearestGroups {
   Tensor x;         // [rows, N]
   Tensor labels;    // [rows] i32 or undefined: a code of the label stands beside the features of x
   Tensor features;  // [rows, K + code], scratch
-  Tensor anchors;   // [groups, K + code], scratch
-  Tensor group_of;  // [rows] u16
+  Tensor anchors;   // [groups of a level, K + code], scratch
+  Tensor group_of;  // [levels, rows] u16
   std::int64_t projection;  // K; N: x itself
   std::int64_t kmeans_rounds;
   double label_weight;
   RandomStream stream;
 };
 
+/// Sums over groups become the means mu for which sum over levels of mu[group of the level] is near
+/// to x: `sweeps` rounds of block coordinate descent (Gauss and Seidel) on the squared distance,
+/// level by level; one level needs one sweep and gives plain means.
+struct GroupMeans {
+  Tensor sums;      // [groups of all levels, N], in: sums of x over groups; out: mu
+  Tensor group_of;  // [levels, rows] u16
+  std::int64_t sweeps;
+  double* squared_norm;  // in: |x|^2; out: |x - sum of mu|^2
+};
+
 namespace cpu {
 void row_groups(const LabelGroups& args);
 void row_groups(const NearestGroups& args);
+void row_groups(const GroupMeans& args);
 }  // namespace cpu
 
 }  // namespace ghost

@@ -7,6 +7,7 @@
 #include "engine/autograd/state_store.h"
 #include "ops/dense_sketch.h"
 #include "ops/gather_rows_kernels.h"
+#include "ops/row_groups_kernels.h"
 #include "ops/row_sketch_kernels.h"
 
 namespace ghost {
@@ -60,14 +61,23 @@ std::vector<double> values_in_f64(const Tensor& x) {
 
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
 
-/// Row numbers into the means of groups instead of into x, with -weight.
-RowBins minus_means(RowBins bins, const Tensor& group_of) {
-  const std::uint16_t* groups = group_of.data<std::uint16_t>();
-  for (std::size_t i = 0; i < bins.rows.size(); ++i) {
-    bins.rows[i] = groups[bins.rows[i]];
-    bins.weights[i] = -bins.weights[i];
+/// Means of groups in place of rows of x, with -weight: one entry becomes one a level.
+RowBins minus_means(const RowBins& bins, const RowGroups& groups) {
+  const std::uint16_t* of = groups.group_of.data<std::uint16_t>();
+  const std::int64_t rows = groups.group_of.dim(1);
+  RowBins out;
+  for (std::size_t r = 0; r + 1 < bins.offsets.size(); ++r) {
+    for (auto i = static_cast<std::size_t>(bins.offsets[r]);
+         i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
+      for (std::int64_t level = 0; level < groups.levels; ++level) {
+        out.add(level * groups.groups_per_level + of[level * rows + bins.rows[i]],
+                -bins.weights[i]);
+      }
+    }
+    out.close_bin();
   }
-  return bins;
+  out.num_outputs = out.num_bins();
+  return out;
 }
 
 }  // namespace
@@ -112,40 +122,46 @@ RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig
   });
 }
 
-// mu_g = mean of x over group g;   S E = S X - S mu[group]
+RowBins RowSketch::bins_of_groups() const {
+  RowBins bins;
+  for (std::int64_t level = 0; level < groups_.levels; ++level) {
+    const auto of = groups_.group_of.slice(level, level + 1).span<std::uint16_t>();
+    RowBins one = group_bins(of, groups_.groups_per_level);
+    bins = level == 0 ? std::move(one) : joined_bins(std::move(bins), one);
+  }
+  return bins;
+}
+
+// mu from the sums of x over groups;   S E = S X - S (sum of mu[group])
 void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank) {
+  constexpr std::int64_t kSweeps = 3;
   const bool is_sketched = config_.remainder == Remainder::kSketch;
   const auto share =
       static_cast<std::int64_t>(std::llround(config_.group_fraction * static_cast<double>(rank)));
   const std::int64_t max_groups = is_sketched ? std::clamp<std::int64_t>(share, 1, rank) : rank;
   groups_ = form_groups(ctx, x, config_, max_groups, stream_);
-  const std::int64_t bins_left = is_sketched ? rank - groups_.num_groups : 0;
-  values_ = ctx.empty({groups_.num_groups + bins_left, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
+  const std::int64_t bins_left = is_sketched ? rank - num_groups() : 0;
+  values_ = ctx.empty({num_groups() + bins_left, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
   dispatch(ctx, [&] {
-    const RowBins means =
-        group_bins(groups_.group_of.span<std::uint16_t>(), num_groups(), /*is_mean=*/true);
     RowBins hashed;
     if (bins_left > 0) {
       hashed = hashed_bins(stream_, rows_, bins_left, config_.hash);
     }
-    const RowBins bins = joined_bins(means, hashed);
+    const RowBins bins = joined_bins(bins_of_groups(), hashed);
     cpu::gather_rows(
         GatherRows{.x = x, .bins = &bins, .out = values_, .squared_norm = &squared_norm_});
-    if (bins_left == 0) {
-      return;
-    }
     const Tensor mu = values_.slice(0, num_groups());
-    const Tensor remainder = values_.slice(num_groups(), rank);
-    const RowBins correction = minus_means(std::move(hashed), groups_.group_of);
-    cpu::gather_rows(
-        GatherRows{.x = mu, .bins = &correction, .out = remainder, .accumulate = true});
-    for (std::int64_t g = 0; g < num_groups(); ++g) {
-      const auto r = static_cast<std::size_t>(g);
-      squared_norm_ -= static_cast<double>(means.offsets[r + 1] - means.offsets[r]) *
-                       cpu::squared_norm(mu.slice(g, g + 1));
+    cpu::row_groups(GroupMeans{.sums = mu,
+                               .group_of = groups_.group_of,
+                               .sweeps = groups_.levels == 1 ? 1 : kSweeps,
+                               .squared_norm = &squared_norm_});
+    if (bins_left > 0) {
+      const Tensor remainder = values_.slice(num_groups(), values_.dim(0));
+      const RowBins correction = minus_means(hashed, groups_);
+      cpu::gather_rows(
+          GatherRows{.x = mu, .bins = &correction, .out = remainder, .accumulate = true});
+      gamma_ = gamma_of(squared_norm_, remainder);
     }
-    squared_norm_ = std::max(squared_norm_, 0.0);
-    gamma_ = gamma_of(squared_norm_, remainder);
   });
 }
 
@@ -198,8 +214,7 @@ RowBins RowSketch::gradient_bins() const {
     return *given_;
   }
   if (groups_.group_of.defined()) {
-    RowBins bins =
-        group_bins(groups_.group_of.span<std::uint16_t>(), num_groups(), /*is_mean=*/false);
+    RowBins bins = bins_of_groups();
     const std::int64_t bins_left = rank() - num_groups();
     return bins_left == 0
                ? bins

@@ -16,7 +16,8 @@ namespace ghost {
 ///   Xt = S X,   dW = scale (1 - lambda)^2 gamma_x gamma_y (S dY)^T (S X)
 ///   gamma_x = |X| / (|S X| + 1e-8), likewise gamma_y; 1 without `invariant`
 ///
-/// With groups, E = X - mu[group] is sketched instead and sum_g (sum of dY over g)^T mu_g added.
+/// With groups, E = X - mu[group] is sketched instead and sum_g (sum of dY over g)^T mu_g added;
+/// with several levels of them E = X - (sum over levels of mu[group of the level]).
 /// S is drawn again in backward from its key; what cannot be drawn again (groups, rows picked by
 /// their length) is kept as indices.
 /// source  Khasia 2026, arXiv:2604.16324, algorithm 1; the options are described in docs/basis.md
@@ -43,7 +44,8 @@ class RowSketch final : public ResidualSketch {
   void sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank);
   void multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
                       const Tensor& out, bool accumulate) const;
-  std::int64_t num_groups() const { return groups_.num_groups; }
+  std::int64_t num_groups() const { return groups_.num_groups(); }
+  RowBins bins_of_groups() const;
   double gamma_of(double squared_norm, const Tensor& sketched) const;
 
   SketchConfig config_;

@@ -118,6 +118,7 @@ struct SketchConfig {
   double target_weight = 1;
   std::int64_t projection = 16;
   std::int64_t kmeans_rounds = 2;
+  std::int64_t levels = 1;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -141,6 +142,8 @@ struct SketchConfig {
     visit("target_weight", target_weight, "of features input+target: weight of the target, >= 0");
     visit("projection", projection, "dimensions in which nearest compares rows; 0: all of them");
     visit("kmeans_rounds", kmeans_rounds, "of center nearest: rounds that move the anchors, >= 0");
+    visit("levels", levels,
+          "of center nearest: partitions that share R, each of what is left, 1-64");
   }
   void validate(const std::string& prefix) const;
 };

@@ -72,7 +72,7 @@ void append_codes(const NearestGroups& args) {
 
 // The nearest anchor a maximises z.a - |a|^2 / 2; of equal ones the first.
 template <typename T>
-void assign(const NearestGroups& args) {
+void assign(const NearestGroups& args, std::uint16_t* group_of) {
   constexpr std::int64_t kRowsAtOnce = 512;
   const std::int64_t rows = args.features.dim(0);
   const std::int64_t width = args.features.dim(1);
@@ -103,7 +103,7 @@ void assign(const NearestGroups& args) {
       }
       const T* found = std::find(score, score + groups, best);
       // NaN features find nothing; the step will be diagnosed by its loss.
-      args.group_of.data<std::uint16_t>()[begin + i] =
+      group_of[begin + i] =
           found == score + groups ? std::uint16_t{0} : static_cast<std::uint16_t>(found - score);
     }
   }
@@ -111,10 +111,10 @@ void assign(const NearestGroups& args) {
 
 // Each anchor moves to the mean of its rows; one without rows stays.
 template <typename T>
-void move_anchors(const NearestGroups& args) {
+void move_anchors(const NearestGroups& args, std::span<const std::uint16_t> group_of) {
   const std::int64_t width = args.features.dim(1);
   const std::int64_t groups = args.anchors.dim(0);
-  const RowBins bins = group_bins(args.group_of.span<std::uint16_t>(), groups, /*is_mean=*/true);
+  const RowBins bins = group_bins(group_of, groups);
 #pragma omp parallel for schedule(static) if (args.features.numel() > kParallelElements)
   for (std::int64_t g = 0; g < groups; ++g) {
     const auto r = static_cast<std::size_t>(g);
@@ -127,8 +127,24 @@ void move_anchors(const NearestGroups& args) {
          i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
       const T* z = args.features.data<T>() + bins.rows[i] * width;
       for (std::int64_t k = 0; k < width; ++k) {
-        anchor[k] += static_cast<T>(bins.weights[i]) * z[k];
+        anchor[k] += z[k];
       }
+    }
+    const T count = static_cast<T>(bins.offsets[r + 1] - bins.offsets[r]);
+    for (std::int64_t k = 0; k < width; ++k) {
+      anchor[k] /= count;
+    }
+  }
+}
+
+template <typename T>
+void subtract_anchors(const NearestGroups& args, const std::uint16_t* group_of) {
+  const std::int64_t width = args.features.dim(1);
+  for (std::int64_t row = 0; row < args.features.dim(0); ++row) {
+    T* z = args.features.data<T>() + row * width;
+    const T* anchor = args.anchors.data<T>() + group_of[row] * width;
+    for (std::int64_t k = 0; k < width; ++k) {
+      z[k] -= anchor[k];
     }
   }
 }
@@ -141,16 +157,105 @@ void nearest(const NearestGroups& args) {
   }
   const std::int64_t width = args.features.dim(1);
   const std::int64_t groups = args.anchors.dim(0);
-  const auto drawn = drawn_rows(args.stream, args.features.dim(0), groups, kAnchorWord);
+  const std::int64_t levels = args.group_of.dim(0);
+  const std::int64_t rows = args.features.dim(0);
+  // Each level has anchors of its own, while there are rows enough.
+  const auto drawn = drawn_rows(args.stream, rows, std::min(rows, groups * levels), kAnchorWord);
+  for (std::int64_t level = 0; level < levels; ++level) {
+    const std::span<std::uint16_t> group_of =
+        args.group_of.slice(level, level + 1).span<std::uint16_t>();
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const auto place = static_cast<std::size_t>(level * groups + g) % drawn.size();
+      std::copy_n(args.features.data<T>() + drawn[place] * width, width,
+                  args.anchors.data<T>() + g * width);
+    }
+    assign<T>(args, group_of.data());
+    for (std::int64_t round = 0; round < args.kmeans_rounds; ++round) {
+      move_anchors<T>(args, group_of);
+      assign<T>(args, group_of.data());
+    }
+    if (level + 1 < levels) {
+      move_anchors<T>(args, group_of);
+      subtract_anchors<T>(args, group_of.data());
+    }
+  }
+}
+
+/// How many rows groups of different levels share: [groups, groups], the sizes on the diagonal.
+std::vector<double> shared_rows(const Tensor& group_of, std::int64_t groups) {
+  const std::int64_t levels = group_of.dim(0);
+  const std::int64_t rows = group_of.dim(1);
+  const std::int64_t per_level = groups / levels;
+  const std::uint16_t* of = group_of.data<std::uint16_t>();
+  std::vector<double> shared(static_cast<std::size_t>(groups * groups), 0.0);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t a = 0; a < levels; ++a) {
+      const std::int64_t g = a * per_level + of[a * rows + row];
+      for (std::int64_t b = 0; b < levels; ++b) {
+        shared[static_cast<std::size_t>(g * groups + b * per_level + of[b * rows + row])] += 1;
+      }
+    }
+  }
+  return shared;
+}
+
+// mu_g = (sum_g - sum over groups h of other levels of shared(g, h) mu_h) / rows of g, for a strip
+// of columns. Returns what |x - sum of mu|^2 and |x|^2 differ by, on these columns.
+template <typename T>
+double descend(const GroupMeans& args, const std::vector<double>& shared, std::int64_t begin,
+               std::int64_t end) {
+  const std::int64_t groups = args.sums.dim(0);
+  const std::int64_t columns = args.sums.dim(1);
+  const std::int64_t per_level = groups / args.group_of.dim(0);
+  const auto width = static_cast<std::size_t>(end - begin);
+  const auto n = static_cast<std::size_t>(groups);
+  std::vector<T> mu(n * width, T{0});
+  std::vector<T> rest(width);
+  const auto subtract_others = [&](std::int64_t g, bool only_other_levels) {
+    for (std::int64_t h = 0; h < groups; ++h) {
+      const auto count = static_cast<T>(shared[static_cast<std::size_t>(g * groups + h)]);
+      if (count == 0 || (only_other_levels && h / per_level == g / per_level)) {
+        continue;
+      }
+      const T* from = mu.data() + static_cast<std::size_t>(h) * width;
+#pragma omp simd
+      for (std::size_t c = 0; c < width; ++c) {
+        rest[c] -= count * from[c];
+      }
+    }
+  };
+  for (std::int64_t sweep = 0; sweep < args.sweeps; ++sweep) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const auto count = static_cast<T>(shared[static_cast<std::size_t>(g * groups + g)]);
+      if (count > 0) {
+        const T* sum = args.sums.data<T>() + g * columns + begin;
+        std::copy_n(sum, width, rest.begin());
+        subtract_others(g, /*only_other_levels=*/true);
+        T* to = mu.data() + static_cast<std::size_t>(g) * width;
+        for (std::size_t c = 0; c < width; ++c) {
+          to[c] = rest[c] / count;
+        }
+      }
+    }
+  }
+  // |x - A mu|^2 = |x|^2 - sum_g mu_g (2 sum_g - (A^T A mu)_g)
+  double difference = 0;
   for (std::int64_t g = 0; g < groups; ++g) {
-    std::copy_n(args.features.data<T>() + drawn[static_cast<std::size_t>(g)] * width, width,
-                args.anchors.data<T>() + g * width);
+    const T* sum = args.sums.data<T>() + g * columns + begin;
+    for (std::size_t c = 0; c < width; ++c) {
+      rest[c] = 2 * sum[c];
+    }
+    subtract_others(g, /*only_other_levels=*/false);
+    for (std::size_t c = 0; c < width; ++c) {
+      difference -= static_cast<double>(mu[static_cast<std::size_t>(g) * width + c]) *
+                    static_cast<double>(rest[c]);
+    }
   }
-  assign<T>(args);
-  for (std::int64_t round = 0; round < args.kmeans_rounds; ++round) {
-    move_anchors<T>(args);
-    assign<T>(args);
+  for (std::size_t g = 0; g < n; ++g) {
+    std::copy_n(mu.begin() + static_cast<std::ptrdiff_t>(g * width), width,
+                args.sums.data<T>() + static_cast<std::int64_t>(g) * columns + begin);
   }
+  return difference;
 }
 
 }  // namespace
@@ -172,6 +277,25 @@ void row_groups(const LabelGroups& args) {
 
 void row_groups(const NearestGroups& args) {
   visit_real(args.x.dtype(), [&]<typename T>() { nearest<T>(args); });
+}
+
+void row_groups(const GroupMeans& args) {
+  constexpr std::int64_t kStrip = 64;
+  const std::int64_t columns = args.sums.dim(1);
+  const std::int64_t strips = (columns + kStrip - 1) / kStrip;
+  const std::vector<double> shared = shared_rows(args.group_of, args.sums.dim(0));
+  std::vector<double> differences(static_cast<std::size_t>(strips));
+  visit_real(args.sums.dtype(), [&]<typename T>() {
+#pragma omp parallel for schedule(static) if (args.sums.numel() > kParallelElements)
+    for (std::int64_t strip = 0; strip < strips; ++strip) {
+      differences[static_cast<std::size_t>(strip)] =
+          descend<T>(args, shared, strip * kStrip, std::min(columns, (strip + 1) * kStrip));
+    }
+  });
+  for (const double difference : differences) {
+    *args.squared_norm += difference;
+  }
+  *args.squared_norm = std::max(*args.squared_norm, 0.0);
 }
 
 }  // namespace ghost::cpu

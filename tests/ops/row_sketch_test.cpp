@@ -230,7 +230,7 @@ TEST_CASE("group means give the sum over groups of mean times sum", "[ops]") {
   config.remainder = Remainder::kDrop;
   Context ctx(Device{});
   const RowGroups groups = form_groups(ctx, in.x, config, 4, draw(1));
-  REQUIRE(groups.num_groups == 4);
+  REQUIRE(groups.num_groups() == 4);
   // dW = sum_g (sum of dy)^T (mean of x), by the definition
   const auto x = values_of(in.x);
   const auto dy = values_of(in.dy);
@@ -257,6 +257,25 @@ TEST_CASE("group means give the sum over groups of mean times sum", "[ops]") {
     }
   }
   CHECK(distance(estimate(in, config, 4, 1), expected) < 1e-12);
+}
+
+// dW = X^T P dY with P the projection onto what the groups of all levels span, once the means are
+// the best ones; a few sweeps come near it, and more levels leave less.
+TEST_CASE("levels of groups leave less of x than one", "[ops]") {
+  const Tensor x = rows_with_mean({200, 12}, 3);
+  const Layer in{x, x};  // then |G - dW| is |E|^2 at the best means
+  const auto exact = exact_gradient(in);
+  double last = std::sqrt(squared_norm(exact));
+  for (const std::int64_t levels : {1, 2, 4, 8}) {
+    SketchConfig config = plain();
+    config.center = Centering::kNearest;
+    config.remainder = Remainder::kDrop;
+    config.projection = 0;
+    config.levels = levels;
+    const double left = distance(estimate(in, config, 32, 1), exact);
+    CHECK(left < 0.9 * last);
+    last = left;
+  }
 }
 
 TEST_CASE("rows that are equal within their groups lose nothing by dropping the rest", "[ops]") {
