@@ -9,16 +9,40 @@ namespace ghost::cpu {
 namespace {
 
 template <typename T>
-T row_log_sum_exp(const T* logits, std::int64_t cols) {
+T row_maximum(const T* logits, std::int64_t cols) {
   T largest = logits[0];
 #pragma omp simd reduction(max : largest)
   for (std::int64_t c = 0; c < cols; ++c) {
     largest = std::max(largest, logits[c]);
   }
+  return largest;
+}
+
+template <typename T>
+T row_log_sum_exp(const T* logits, std::int64_t cols) {
+  const T largest = row_maximum(logits, cols);
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < cols; ++c) {
     sum += vector_exp(logits[c] - largest);
+  }
+  return largest + std::log(sum);
+}
+
+// The same, and the logits become scale * softmax: each exponential is formed once.
+template <typename T>
+T softmax_row(T* logits, T scale, std::int64_t cols) {
+  const T largest = row_maximum(logits, cols);
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t c = 0; c < cols; ++c) {
+    logits[c] = vector_exp(logits[c] - largest);
+    sum += logits[c];
+  }
+  const T factor = scale / sum;
+#pragma omp simd
+  for (std::int64_t c = 0; c < cols; ++c) {
+    logits[c] *= factor;
   }
   return largest + std::log(sum);
 }
@@ -44,17 +68,25 @@ void losses(const CrossEntropyLoss& args) {
   const std::int64_t rows = args.targets.numel();
   const std::int64_t padded_vocab = args.logits.dim(-1);
   const std::int32_t* targets = args.targets.data<std::int32_t>();
+  const T scale = static_cast<T>(args.scale);
 #pragma omp parallel for schedule(static)
   for (std::int64_t i = 0; i < rows; ++i) {
     T* logits = args.logits.data<T>() + i * padded_vocab;
     const std::int32_t target = targets[i];
-    const T lse = row_log_sum_exp(logits, args.vocab_size);
-    args.lse.data<T>()[i] = lse;
-    args.losses.data<T>()[i] = target == args.ignore_index ? T{0} : lse - logits[target];
-    if (args.makes_gradient) {
-      gradient_of_row(logits, lse, target, args.ignore_index, static_cast<T>(args.scale),
-                      args.vocab_size, padded_vocab);
+    const bool counts = target != args.ignore_index;
+    const T of_target = counts ? logits[target] : T{0};
+    T lse = 0;
+    if (!args.makes_gradient) {
+      lse = row_log_sum_exp(logits, args.vocab_size);
+    } else if (counts) {
+      lse = softmax_row(logits, scale, args.vocab_size);
+      logits[target] -= scale;
+      std::fill(logits + args.vocab_size, logits + padded_vocab, T{0});
+    } else {
+      std::fill_n(logits, padded_vocab, T{0});
     }
+    args.lse.data<T>()[i] = lse;
+    args.losses.data<T>()[i] = counts ? lse - of_target : T{0};
   }
 }
 

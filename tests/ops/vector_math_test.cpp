@@ -1,0 +1,41 @@
+#include "ops/cpu/vector_math.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "tests/support/catch.h"
+
+namespace ghost::cpu {
+namespace {
+
+TEST_CASE("the vector exponential is within two units in the last place", "[ops]") {
+  std::vector<float> x;
+  for (int i = -4000; i <= 4000; ++i) {
+    x.push_back(static_cast<float>(i) * 0.0217F);
+  }
+  std::vector<float> y(x.size());
+#pragma omp simd
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    y[i] = vector_exp(x[i]);
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(static_cast<double>(x[i]));
+    const double unit = std::max(exact * 0x1p-23, 0x1p-149);
+    INFO(x[i]);
+    CHECK(std::abs(y[i] - exact) <= 2 * unit);
+  }
+}
+
+TEST_CASE("the vector exponential keeps what is not finite", "[ops]") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  CHECK(vector_exp(kInfinity) == kInfinity);
+  CHECK(vector_exp(-kInfinity) == 0);
+  CHECK(vector_exp(200.0F) == kInfinity);
+  CHECK(vector_exp(-200.0F) == 0);
+  CHECK(vector_exp(0.0F) == 1);
+  CHECK(std::isnan(vector_exp(std::numeric_limits<float>::quiet_NaN())));
+}
+
+}  // namespace
+}  // namespace ghost::cpu
