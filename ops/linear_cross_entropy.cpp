@@ -1,37 +1,44 @@
 #include "ops/linear_cross_entropy.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
 #include "ops/linear_cross_entropy_kernels.h"
-#include "ops/linear_kernels.h"
 #include "ops/row_sketch.h"
 
 namespace ghost {
+
+CrossEntropyPieces cut_cross_entropy(std::int64_t rows, std::int64_t vocab_size,
+                                     std::int64_t channels) {
+  constexpr std::int64_t kParts = 16;                 // as many threads have work
+  constexpr std::int64_t kElementsOfPart = 1 << 20;   // of dx
+  constexpr std::int64_t kElementsOfPiece = 1 << 18;  // of logits: they stay in a cache
+  constexpr std::int64_t kColumns[] = {512, 4096};    // of a strip, at least and at most
+  const auto quotient = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  CrossEntropyPieces pieces;
+  pieces.chunk_rows = std::min(rows, std::max<std::int64_t>(64, kElementsOfPart / channels));
+  const std::int64_t columns =
+      std::clamp(kElementsOfPiece / pieces.chunk_rows, kColumns[0], kColumns[1]);
+  if (vocab_size <= kColumns[1]) {
+    pieces.strip_columns = vocab_size;  // one piece, on all threads
+  } else {
+    const std::int64_t strips = quotient(quotient(vocab_size, columns), kParts) * kParts;
+    pieces.strip_columns = quotient(quotient(vocab_size, strips), 16) * 16;
+  }
+  pieces.num_strips = quotient(vocab_size, pieces.strip_columns);
+  pieces.num_parts = std::min(kParts, pieces.num_strips);
+  return pieces;
+}
+
 namespace {
 
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] {
-    if constexpr (requires { cpu::linear(args); }) {
-      cpu::linear(args);
-    } else {
-      cpu::linear_cross_entropy(args);
-    }
-  });
+  dispatch(ctx, [&] { cpu::linear_cross_entropy(args); });
 }
-
-/// Rows whose logits exist at a time: at most 64 MiB of them, at least 16 rows.
-std::int64_t rows_of_chunk(std::int64_t rows, std::int64_t vocab_size, DType dtype) {
-  constexpr std::int64_t kChunkBytes = std::int64_t{64} << 20;
-  const std::int64_t fitting = kChunkBytes / (vocab_size * itemsize(dtype)) / 16 * 16;
-  return std::min(rows, std::max<std::int64_t>(fitting, 16));
-}
-
-/// x [..., C] as [rows, C], off the tape.
-Tensor as_rows(const Tensor& x, std::int64_t rows) { return x.reshape({rows, x.dim(-1)}).detach(); }
 
 class LinearCrossEntropy final : public Op {
  public:
@@ -44,67 +51,41 @@ class LinearCrossEntropy final : public Op {
             {"dlogits", Role::kLossGradient}, {"dx", Role::kLossGradient}};
   }
 
-  // Which way backward will go is settled here:
-  //   a sketched weight gradient   dx and the sketch of dlogits are formed now, chunk by chunk
-  //   all logits fit into a chunk  they become dlogits, which are kept
-  //   otherwise                    x and log-sum-exps are kept and each chunk is made again
+  // Backward makes the logits again, piece by piece. Where the weight gradient is a sketch, x is
+  // gone by then: dx and the sketch of dlogits are formed now, for a loss cotangent of 1.
   Tensors forward(Context& ctx, Node& node) const override {
-    const Tensor& weight = node.input(1);
-    const std::int64_t rows = node.input(2).numel();
-    const Tensor x = as_rows(node.input(0), rows);
-    const Tensor targets = node.input(2).reshape({rows});
-    const std::int64_t chunk = rows_of_chunk(rows, weight.dim(0), x.dtype());
-    const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
-    const bool makes_gradient = node.is_recorded() && (is_sketched || chunk == rows);
-    std::int64_t count = 1;
-    launch(ctx, CrossEntropyCount{.targets = targets,
-                                  .ignore_index = options_.ignore_index,
-                                  .vocab_size = options_.vocab_size,
-                                  .count = &count});
-    if (makes_gradient) {
-      keep_linear_input(ctx, node, "x", node.input(0));
-    } else {
-      node.keep("x", node.input(0));
-    }
-    std::shared_ptr<GradientSketch> sketch;
-    Tensor dx;
-    if (is_sketched) {
-      sketch = std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), weight.dim(0));
-      dx = ctx.empty(x.shape(), x.dtype());
-      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
-    }
-    const Tensor logits = ctx.empty({chunk, weight.dim(0)}, x.dtype());
-    const Tensor lse = ctx.empty({rows}, x.dtype());
-    const Tensor losses = ctx.empty({rows}, x.dtype());
-    ctx.count_gemm({.m = rows, .n = weight.dim(0), .k = weight.dim(1)});
-    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
-      const std::int64_t end = std::min(rows, begin + chunk);
-      const Tensor piece = logits.slice(0, end - begin);
-      launch(ctx, LinearForward{.x = x.slice(begin, end), .weight = weight, .y = piece});
-      launch(ctx, CrossEntropyLoss{.logits = piece,
-                                   .targets = targets.slice(begin, end),
-                                   .lse = lse.slice(begin, end),
-                                   .losses = losses.slice(begin, end),
-                                   .ignore_index = options_.ignore_index,
-                                   .vocab_size = options_.vocab_size,
-                                   .makes_gradient = makes_gradient,
-                                   .scale = 1.0 / static_cast<double>(count)});
-      if (is_sketched) {
-        launch(ctx, LinearInputBackward{.dy = piece, .weight = weight, .dx = dx.slice(begin, end)});
-        sketch->add(ctx, piece, begin);
-      }
-    }
-    const Tensor loss = ctx.empty({1}, x.dtype());
+    const CrossEntropyRows rows = rows_of(ctx, node.input(0), node.input(1), node.input(2));
+    const Tensor losses = ctx.empty(rows.targets.shape(), rows.x.dtype());
+    const Tensor loss = ctx.empty({1}, rows.x.dtype());
+    const std::int64_t count = count_targets(ctx, rows);
+    const CrossEntropyPieces pieces = pieces_of(rows);
+    ctx.count_gemm(logits_shape(rows));
+    launch(ctx, CrossEntropyLoss{.in = rows,
+                                 .pieces = pieces,
+                                 .losses = losses,
+                                 .logits = logits_scratch(ctx, rows),
+                                 .partials = ctx.empty({2, pieces.num_strips, pieces.chunk_rows},
+                                                       rows.x.dtype())});
     launch(ctx, CrossEntropyMean{.losses = losses, .loss = loss, .count = count});
 
-    node.keep("weight", weight);
-    node.keep("targets", makes_gradient ? Tensor{} : node.input(2));
-    node.keep("lse", makes_gradient ? Tensor{} : lse);
-    node.keep("dx", dx);
+    const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
+    node.keep("weight", node.input(1));
+    node.keep("targets", is_sketched ? Tensor{} : node.input(2));
+    node.keep("lse", is_sketched ? Tensor{} : rows.lse);
     if (is_sketched) {
+      keep_linear_input(ctx, node, "x", node.input(0));
+      const auto sketch =
+          std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), rows.weight.dim(0));
+      const Tensor dx = ctx.empty(rows.x.shape(), rows.x.dtype());
+      sketch->form(ctx, [&](const LogitsSketch& target) {
+        gradient(ctx, rows, count, {.dx = dx, .sketch = &target});
+      });
+      node.keep("dx", dx);
       node.keep_sketch("dlogits", sketch);
     } else {
-      node.keep("dlogits", makes_gradient ? logits : Tensor{});
+      node.keep("x", node.input(0));
+      node.keep("dx", Tensor{});
+      node.keep("dlogits", Tensor{});
     }
     return {loss};
   }
@@ -117,14 +98,79 @@ class LinearCrossEntropy final : public Op {
         sketch->write(ctx, pullback.target(1), node.module(), item(pullback.dy()));
       }
       give_dx(ctx, node, pullback, node.residual("dx"));
-    } else if (const Tensor dlogits = node.residual("dlogits"); dlogits.defined()) {
-      backward_from(ctx, node, pullback, dlogits);
-    } else {
-      backward_in_chunks(ctx, node, pullback);
+      return;
+    }
+    CrossEntropyRows rows =
+        rows_of(ctx, node.residual("x"), node.residual("weight"), node.residual("targets"));
+    rows.lse = node.residual("lse");
+    CrossEntropyGradient outputs;
+    if (pullback.wanted(0)) {
+      outputs.dx = ctx.empty(rows.x.shape(), rows.x.dtype());
+    }
+    if (pullback.wanted(1)) {
+      const GradientTarget target = pullback.target(1);
+      outputs.dweight = target.grad;
+      outputs.accumulate_dweight = target.accumulate;
+      outputs.alpha = item(pullback.dy());
+    }
+    gradient(ctx, rows, count_targets(ctx, rows), outputs);
+    if (pullback.wanted(0)) {
+      give_dx(ctx, node, pullback, outputs.dx);
     }
   }
 
  private:
+  CrossEntropyRows rows_of(const Context& ctx, const Tensor& x, const Tensor& weight,
+                           const Tensor& targets) const {
+    const std::int64_t rows = targets.numel();
+    return {.x = x.reshape({rows, x.dim(-1)}).detach(),
+            .weight = weight,
+            .targets = targets.reshape({rows}),
+            .lse = ctx.empty({rows}, x.dtype()),
+            .ignore_index = options_.ignore_index,
+            .vocab_size = options_.vocab_size};
+  }
+
+  static CrossEntropyPieces pieces_of(const CrossEntropyRows& rows) {
+    return cut_cross_entropy(rows.x.dim(0), rows.weight.dim(0), rows.x.dim(1));
+  }
+  static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows) {
+    const CrossEntropyPieces pieces = pieces_of(rows);
+    return ctx.empty({pieces.num_parts, pieces.chunk_rows, pieces.strip_columns}, rows.x.dtype());
+  }
+  static GemmShape logits_shape(const CrossEntropyRows& rows) {
+    return {.m = rows.x.dim(0), .n = rows.weight.dim(0), .k = rows.weight.dim(1)};
+  }
+
+  static std::int64_t count_targets(const Context& ctx, const CrossEntropyRows& rows) {
+    std::int64_t count = 1;
+    launch(ctx, CrossEntropyCount{.targets = rows.targets,
+                                  .ignore_index = rows.ignore_index,
+                                  .vocab_size = rows.vocab_size,
+                                  .count = &count});
+    return count;
+  }
+
+  /// Fills the outputs that are defined, for a loss cotangent of 1 (dweight: of alpha).
+  static void gradient(const Context& ctx, const CrossEntropyRows& rows, std::int64_t count,
+                       CrossEntropyGradient outputs) {
+    const GemmShape shape = logits_shape(rows);
+    const CrossEntropyPieces pieces = pieces_of(rows);
+    ctx.count_gemm(shape);
+    outputs.in = rows;
+    outputs.pieces = pieces;
+    outputs.scale = 1.0 / static_cast<double>(count);
+    outputs.logits = logits_scratch(ctx, rows);
+    if (outputs.dx.defined()) {
+      ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});
+      outputs.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());
+    }
+    if (outputs.dweight.defined()) {
+      ctx.count_gemm({.m = shape.n, .n = shape.k, .k = shape.m});
+    }
+    launch(ctx, outputs);
+  }
+
   /// dx for a loss cotangent of 1, times those there are.
   static void give_dx(Context& ctx, const Node& node, Pullback& pullback, const Tensor& unit) {
     if (pullback.wanted(0)) {
@@ -132,78 +178,6 @@ class LinearCrossEntropy final : public Op {
       Tensor dx = ctx.empty(x.shape.with_first(pullback.basis_size()), x.dtype);
       launch(ctx, CrossEntropyScale{.dloss = pullback.dy(), .x = unit, .out = dx});
       pullback.give(0, dx);
-    }
-  }
-
-  static void backward_from(Context& ctx, const Node& node, Pullback& pullback,
-                            const Tensor& dlogits) {
-    const Tensor weight = node.residual("weight");
-    const std::int64_t rows = dlogits.dim(0);
-    if (pullback.wanted(1)) {
-      const GradientTarget target = pullback.target(1);
-      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
-      launch(ctx, LinearWeightBackward{.dy = dlogits,
-                                       .x = as_rows(node.residual("x"), rows),
-                                       .dweight = target.grad,
-                                       .accumulate = target.accumulate,
-                                       .alpha = item(pullback.dy())});
-    }
-    if (pullback.wanted(0)) {
-      const Tensor unit = ctx.empty({rows, weight.dim(1)}, dlogits.dtype());
-      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
-      launch(ctx, LinearInputBackward{.dy = dlogits, .weight = weight, .dx = unit});
-      give_dx(ctx, node, pullback, unit);
-    }
-  }
-
-  void backward_in_chunks(Context& ctx, const Node& node, Pullback& pullback) const {
-    const Tensor weight = node.residual("weight");
-    const std::int64_t rows = node.facts(2).shape.numel();
-    const Tensor x = as_rows(node.residual("x"), rows);
-    const Tensor targets = node.residual("targets").reshape({rows});
-    const Tensor lse = node.residual("lse");
-    const std::int64_t chunk = rows_of_chunk(rows, weight.dim(0), x.dtype());
-    const Tensor logits = ctx.empty({chunk, weight.dim(0)}, x.dtype());
-    std::int64_t count = 1;
-    launch(ctx, CrossEntropyCount{.targets = targets,
-                                  .ignore_index = options_.ignore_index,
-                                  .vocab_size = options_.vocab_size,
-                                  .count = &count});
-    ctx.count_gemm({.m = rows, .n = weight.dim(0), .k = weight.dim(1)});
-    Tensor unit;
-    if (pullback.wanted(0)) {
-      unit = ctx.empty(x.shape(), x.dtype());
-      ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
-    }
-    GradientTarget target;
-    if (pullback.wanted(1)) {
-      target = pullback.target(1);
-      ctx.count_gemm({.m = weight.dim(0), .n = weight.dim(1), .k = rows});
-    }
-    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
-      const std::int64_t end = std::min(rows, begin + chunk);
-      const Tensor piece = logits.slice(0, end - begin);
-      launch(ctx, LinearForward{.x = x.slice(begin, end), .weight = weight, .y = piece});
-      launch(ctx, CrossEntropyGradient{.logits = piece,
-                                       .targets = targets.slice(begin, end),
-                                       .lse = lse.slice(begin, end),
-                                       .ignore_index = options_.ignore_index,
-                                       .vocab_size = options_.vocab_size,
-                                       .scale = 1.0 / static_cast<double>(count)});
-      if (unit.defined()) {
-        launch(ctx,
-               LinearInputBackward{.dy = piece, .weight = weight, .dx = unit.slice(begin, end)});
-      }
-      if (target.grad.defined()) {
-        launch(ctx, LinearWeightBackward{.dy = piece,
-                                         .x = x.slice(begin, end),
-                                         .dweight = target.grad,
-                                         .accumulate = target.accumulate || begin > 0,
-                                         .alpha = item(pullback.dy())});
-      }
-    }
-    if (unit.defined()) {
-      give_dx(ctx, node, pullback, unit);
     }
   }
 

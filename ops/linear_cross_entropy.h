@@ -10,7 +10,8 @@ struct CrossEntropyOptions {
   std::int64_t vocab_size = 0;     // rows of the weight from here on are padding; 0: none are
 };
 
-/// Output head and loss in one op, by chunks of rows: logits [rows, V] never exist as a whole.
+/// Output head and loss in one op, by pieces (a chunk of rows, a strip of the vocabulary): logits
+/// [rows, V] never exist as a whole.
 ///
 ///   loss = mean over rows with target != ignore_index of  logsumexp(x_i W^T) - (x_i W^T)[target_i]
 ///
@@ -20,10 +21,9 @@ struct CrossEntropyOptions {
 /// weight   [V, C]    dtype of x
 /// targets  [...]     i32, as many as rows of x
 /// returns  loss [1]
-/// keeps    x (linear_input), weight, and
-///          where all logits fit into a chunk, their gradient (loss_gradient), else targets (index)
-///          and log-sum-exps (statistic): backward makes the logits of each chunk again;
-///          where x is kept as a sketch, dx and the sketch of the logits' gradient (loss_gradient)
+/// keeps    x (linear_input), weight, targets (index), log-sum-exp of each row (statistic);
+///          backward makes the logits again. Where x is kept as a sketch: dx and the sketch of the
+///          logits' gradient (loss_gradient), for a loss cotangent of 1
 /// throws   ghost::Error when shapes do not fit, a target is out of range, or none counts
 Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
                             const Tensor& targets, const CrossEntropyOptions& options = {});

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "engine/tensor/tensor.h"
+#include "ops/row_bins.h"
 
 namespace ghost {
 
@@ -12,27 +15,59 @@ struct CrossEntropyCount {
   std::int64_t* count;
 };
 
-/// Losses of a chunk of rows.
-struct CrossEntropyLoss {
-  Tensor logits;   // [n, V]; V >= vocab_size
-  Tensor targets;  // [n]
-  Tensor lse;      // [n]
-  Tensor losses;   // [n]
+/// The head's rows and what counts in them.
+struct CrossEntropyRows {
+  Tensor x;        // [rows, C]
+  Tensor weight;   // [V, C]; V >= vocab_size, the rest is padding
+  Tensor targets;  // [rows]
+  Tensor lse;      // [rows]: log sum exp of the logits
   std::int32_t ignore_index;
   std::int64_t vocab_size;
-  /// The logits become scale * (softmax - onehot(target)); otherwise they stay.
-  bool makes_gradient;
-  double scale;
 };
 
-/// Logits of a chunk, made again, become scale * (exp(logits - lse) - onehot(target)).
+/// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary.
+/// Strips are shared out among parts; parts run side by side, and their number depends on sizes
+/// alone.
+struct CrossEntropyPieces {
+  std::int64_t chunk_rows = 0;
+  std::int64_t strip_columns = 0;
+  std::int64_t num_strips = 0;
+  std::int64_t num_parts = 0;
+};
+CrossEntropyPieces cut_cross_entropy(std::int64_t rows, std::int64_t vocab_size,
+                                     std::int64_t channels);
+
+/// lse and losses of all rows.
+struct CrossEntropyLoss {
+  CrossEntropyRows in;
+  CrossEntropyPieces pieces;
+  Tensor losses;    // [rows]
+  Tensor logits;    // [parts, chunk_rows, strip_columns], scratch
+  Tensor partials;  // [2, strips, chunk_rows], scratch: maxima and sums of strips
+};
+
+/// A sketch of the gradient of the logits, formed while they are at hand.
+struct LogitsSketch {
+  const RowBins* bins = nullptr;                // S as bins; without outputs when it is dense
+  const std::vector<double>* matrix = nullptr;  // S [R, rows] when it is dense
+  Tensor out;                                   // [R, V]
+  double* squared_norm = nullptr;               // grows by |dlogits|^2
+  double* row_squares = nullptr;                // [rows] grow by |dlogits_i|^2; null: not asked for
+};
+
+/// With dlogits = scale * (exp(logits - lse) - onehot(target)), made again piece by piece:
+///   dx = dlogits weight,   dweight = alpha dlogits^T x,   sketch.out = S dlogits
 struct CrossEntropyGradient {
-  Tensor logits;   // [n, V]
-  Tensor targets;  // [n]
-  Tensor lse;      // [n]
-  std::int32_t ignore_index;
-  std::int64_t vocab_size;
+  CrossEntropyRows in;
+  CrossEntropyPieces pieces;
   double scale;
+  Tensor dx;       // [rows, C] or undefined
+  Tensor dweight;  // [V, C] or undefined
+  double alpha = 1;
+  bool accumulate_dweight = false;
+  const LogitsSketch* sketch = nullptr;
+  Tensor logits;    // [parts, chunk_rows, strip_columns], scratch
+  Tensor dx_parts;  // [parts, chunk_rows, C], scratch
 };
 
 /// loss = sum of losses / count

@@ -7,6 +7,7 @@
 #include "engine/autograd/state_store.h"
 #include "ops/dense_sketch.h"
 #include "ops/gather_rows_kernels.h"
+#include "ops/linear_cross_entropy_kernels.h"
 #include "ops/row_groups_kernels.h"
 #include "ops/row_sketch_kernels.h"
 
@@ -320,6 +321,29 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
   });
   if (dense) {
     sketch_->multiply_dense(ctx, dy, first_row, values_, accumulate);
+  }
+}
+
+void GradientSketch::form(const Context& ctx,
+                          const std::function<void(const LogitsSketch&)>& fill) {
+  std::vector<double> matrix;
+  std::vector<double> row_squares;
+  LogitsSketch target{.bins = &bins_, .out = values_, .squared_norm = &squared_norm_};
+  if (is_dense(sketch_->config_) && !ctx.device().is_dry()) {
+    matrix = dense_sketch_columns(sketch_->config_.sketch, sketch_->stream_, sketch_->rank(),
+                                  sketch_->rows(), /*first=*/0, sketch_->rows());
+    target.matrix = &matrix;
+  }
+  if (sketch_->row_norms_.defined()) {
+    row_squares.assign(static_cast<std::size_t>(sketch_->rows()), 0.0);
+    target.row_squares = row_squares.data();
+  }
+  fill(target);
+  if (!row_squares.empty() && !ctx.device().is_dry()) {
+    const std::vector<double> of_x = values_in_f64(sketch_->row_norms_);
+    for (std::size_t i = 0; i < row_squares.size(); ++i) {
+      norm_products_ += of_x[i] * of_x[i] * row_squares[i];
+    }
   }
 }
 

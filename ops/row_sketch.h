@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -10,6 +11,8 @@
 #include "ops/row_groups.h"
 
 namespace ghost {
+
+struct LogitsSketch;
 
 /// A linear's input X [rows, N] in R rows: what remains of it for the weight gradient.
 ///
@@ -74,6 +77,10 @@ class GradientSketch final : public ResidualSketch {
   /// Adds rows [first_row, first_row + n) of dY, [n, M]; their sum goes to `dbias` if given.
   void add(const Context& ctx, const Tensor& dy, std::int64_t first_row,
            const std::optional<GradientTarget>& dbias = {});
+
+  /// The same for the gradient of logits [rows, M]: `fill` forms it piece by piece and adds each to
+  /// the sketch it is given.
+  void form(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
 
   /// dW [M, N], times `factor`. `site` names the linear, for what `wiener` remembers of it.
   void write(Context& ctx, const GradientTarget& dweight, std::string_view site,

@@ -51,11 +51,7 @@ std::int64_t visible(std::int64_t t, std::int64_t key_begin, std::int64_t num_ke
 // running maximum and sum move on. Returns the factor by which earlier output shrinks.
 template <typename T>
 T softmax_row(T* s, std::int64_t num_visible, std::int64_t num_keys, T& maximum, T& sum) {
-  T largest = maximum;
-#pragma omp simd reduction(max : largest)
-  for (std::int64_t j = 0; j < num_visible; ++j) {
-    largest = std::max(largest, s[j]);
-  }
+  const T largest = num_visible > 0 ? std::max(maximum, vector_maximum(s, num_visible)) : maximum;
   T row_sum = 0;
 #pragma omp simd reduction(+ : row_sum)
   for (std::int64_t j = 0; j < num_visible; ++j) {

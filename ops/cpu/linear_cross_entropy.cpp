@@ -1,6 +1,11 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
 
+#include "ops/cpu/gather_rows.h"
+#include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/linear_cross_entropy_kernels.h"
@@ -8,97 +13,256 @@
 namespace ghost::cpu {
 namespace {
 
-template <typename T>
-T row_maximum(const T* logits, std::int64_t cols) {
-  T largest = logits[0];
-#pragma omp simd reduction(max : largest)
-  for (std::int64_t c = 0; c < cols; ++c) {
-    largest = std::max(largest, logits[c]);
-  }
-  return largest;
+/// A chunk of rows against a strip of the vocabulary.
+struct Piece {
+  std::int64_t first_row;
+  std::int64_t rows;
+  std::int64_t first_column;
+  std::int64_t columns;  // padding included
+  std::int64_t counted;  // columns without padding
+};
+
+Piece piece_at(const CrossEntropyRows& in, const CrossEntropyPieces& pieces, std::int64_t first_row,
+               std::int64_t strip) {
+  const std::int64_t first = strip * pieces.strip_columns;
+  const std::int64_t columns = std::min(pieces.strip_columns, in.weight.dim(0) - first);
+  return {.first_row = first_row,
+          .rows = std::min(pieces.chunk_rows, in.x.dim(0) - first_row),
+          .first_column = first,
+          .columns = columns,
+          .counted = std::clamp<std::int64_t>(in.vocab_size - first, 0, columns)};
+}
+
+// Strips [first, last) of a part.
+std::pair<std::int64_t, std::int64_t> strips_of(const CrossEntropyPieces& pieces,
+                                                std::int64_t part) {
+  return {part * pieces.num_strips / pieces.num_parts,
+          (part + 1) * pieces.num_strips / pieces.num_parts};
 }
 
 template <typename T>
-T row_log_sum_exp(const T* logits, std::int64_t cols) {
-  const T largest = row_maximum(logits, cols);
+T* logits_of(const Tensor& scratch, const CrossEntropyPieces& pieces, std::int64_t part) {
+  return scratch.data<T>() + part * pieces.chunk_rows * pieces.strip_columns;
+}
+
+template <typename T>
+void form_logits(const CrossEntropyRows& in, const Piece& piece, T* logits) {
+  const std::int64_t channels = in.x.dim(1);
+  gemm({.m = piece.rows, .n = piece.columns, .k = channels}, T{1},
+       {in.x.data<T>() + piece.first_row * channels, channels},
+       {in.weight.data<T>() + piece.first_column * channels, channels, Transpose::kYes}, T{0},
+       {logits, piece.columns});
+}
+
+template <typename T>
+T sum_of_exponentials(const T* logits, T shift, std::int64_t cols) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < cols; ++c) {
-    sum += vector_exp(logits[c] - largest);
+    sum += vector_exp(logits[c] - shift);
   }
-  return largest + std::log(sum);
+  return sum;
 }
 
-// The same, and the logits become scale * softmax: each exponential is formed once.
+// Maxima and sums of one strip; losses hold the logits of targets that lie in it.
 template <typename T>
-T softmax_row(T* logits, T scale, std::int64_t cols) {
-  const T largest = row_maximum(logits, cols);
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t c = 0; c < cols; ++c) {
-    logits[c] = vector_exp(logits[c] - largest);
-    sum += logits[c];
+void reduce_strip(const CrossEntropyLoss& args, const Piece& piece, std::int64_t strip,
+                  const T* logits) {
+  T* maxima = args.partials.data<T>() + strip * args.pieces.chunk_rows;
+  T* sums = maxima + args.pieces.num_strips * args.pieces.chunk_rows;
+  const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
+  T* losses = args.losses.data<T>() + piece.first_row;
+#pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
+  for (std::int64_t i = 0; i < piece.rows; ++i) {
+    const T* row = logits + i * piece.columns;
+    maxima[i] = piece.counted > 0 ? vector_maximum(row, piece.counted)
+                                  : -std::numeric_limits<T>::infinity();
+    sums[i] = piece.counted > 0 ? sum_of_exponentials(row, maxima[i], piece.counted) : T{0};
+    const std::int64_t target = targets[i] - piece.first_column;
+    if (targets[i] != args.in.ignore_index && target >= 0 && target < piece.columns) {
+      losses[i] = row[target];
+    }
   }
-  const T factor = scale / sum;
-#pragma omp simd
-  for (std::int64_t c = 0; c < cols; ++c) {
-    logits[c] *= factor;
-  }
-  return largest + std::log(sum);
 }
 
-// Logits become dlogits; the padding behind vocab_size has none.
 template <typename T>
-void gradient_of_row(T* logits, T lse, std::int32_t target, std::int32_t ignore_index, T scale,
-                     std::int64_t vocab_size, std::int64_t padded_vocab) {
-  std::fill(logits + vocab_size, logits + padded_vocab, T{0});
-  if (target == ignore_index) {
-    std::fill_n(logits, vocab_size, T{0});
-    return;
+void combine_strips(const CrossEntropyLoss& args, std::int64_t first_row, std::int64_t rows) {
+  const std::int64_t strips = args.pieces.num_strips;
+  const std::int64_t stride = args.pieces.chunk_rows;
+  const T* maxima = args.partials.data<T>();
+  const T* sums = maxima + strips * stride;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    T largest = maxima[i];
+    for (std::int64_t strip = 1; strip < strips; ++strip) {
+      largest = std::max(largest, maxima[strip * stride + i]);
+    }
+    T sum = 0;
+    for (std::int64_t strip = 0; strip < strips; ++strip) {
+      sum += sums[strip * stride + i] * std::exp(maxima[strip * stride + i] - largest);
+    }
+    const T lse = largest + std::log(sum);
+    args.in.lse.data<T>()[first_row + i] = lse;
+    T& loss = args.losses.data<T>()[first_row + i];
+    const bool counts = args.in.targets.data<std::int32_t>()[first_row + i] != args.in.ignore_index;
+    loss = counts ? lse - loss : T{0};
   }
-#pragma omp simd
-  for (std::int64_t c = 0; c < vocab_size; ++c) {
-    logits[c] = scale * vector_exp(logits[c] - lse);
-  }
-  logits[target] -= scale;
 }
 
 template <typename T>
 void losses(const CrossEntropyLoss& args) {
-  const std::int64_t rows = args.targets.numel();
-  const std::int64_t padded_vocab = args.logits.dim(-1);
-  const std::int32_t* targets = args.targets.data<std::int32_t>();
-  const T scale = static_cast<T>(args.scale);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < rows; ++i) {
-    T* logits = args.logits.data<T>() + i * padded_vocab;
-    const std::int32_t target = targets[i];
-    const bool counts = target != args.ignore_index;
-    const T of_target = counts ? logits[target] : T{0};
-    T lse = 0;
-    if (!args.makes_gradient) {
-      lse = row_log_sum_exp(logits, args.vocab_size);
-    } else if (counts) {
-      lse = softmax_row(logits, scale, args.vocab_size);
-      logits[target] -= scale;
-      std::fill(logits + args.vocab_size, logits + padded_vocab, T{0});
-    } else {
-      std::fill_n(logits, padded_vocab, T{0});
+  for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
+#pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
+    for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
+      T* logits = logits_of<T>(args.logits, args.pieces, part);
+      const auto [first, last] = strips_of(args.pieces, part);
+      for (std::int64_t strip = first; strip < last; ++strip) {
+        const Piece piece = piece_at(args.in, args.pieces, row, strip);
+        form_logits(args.in, piece, logits);
+        reduce_strip(args, piece, strip, logits);
+      }
     }
-    args.lse.data<T>()[i] = lse;
-    args.losses.data<T>()[i] = counts ? lse - of_target : T{0};
+    combine_strips<T>(args, row, std::min(args.pieces.chunk_rows, args.in.x.dim(0) - row));
   }
 }
 
+// Logits of a piece become dlogits; padding has none.
 template <typename T>
-void gradient(const CrossEntropyGradient& args) {
-  const std::int64_t rows = args.targets.numel();
-  const std::int64_t padded_vocab = args.logits.dim(-1);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t i = 0; i < rows; ++i) {
-    gradient_of_row(args.logits.data<T>() + i * padded_vocab, args.lse.data<T>()[i],
-                    args.targets.data<std::int32_t>()[i], args.ignore_index,
-                    static_cast<T>(args.scale), args.vocab_size, padded_vocab);
+void form_gradient(const CrossEntropyGradient& args, const Piece& piece, T* logits) {
+  const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
+  const T* lse = args.in.lse.data<T>() + piece.first_row;
+  const T scale = static_cast<T>(args.scale);
+#pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
+  for (std::int64_t i = 0; i < piece.rows; ++i) {
+    T* row = logits + i * piece.columns;
+    if (targets[i] == args.in.ignore_index) {
+      std::fill_n(row, piece.columns, T{0});
+      continue;
+    }
+    const T shift = lse[i];
+#pragma omp simd
+    for (std::int64_t c = 0; c < piece.counted; ++c) {
+      row[c] = scale * vector_exp(row[c] - shift);
+    }
+    std::fill(row + piece.counted, row + piece.columns, T{0});
+    const std::int64_t target = targets[i] - piece.first_column;
+    if (target >= 0 && target < piece.columns) {
+      row[target] -= scale;
+    }
+  }
+}
+
+/// What the strips of one part add up to besides tensors.
+struct PartSums {
+  double squared_norm = 0;
+  std::vector<double> row_squares;
+};
+
+template <typename T>
+void sketch_piece(const CrossEntropyGradient& args, const Piece& piece, const RowBins& bins,
+                  const std::vector<T>& matrix, const T* dlogits, PartSums& sums) {
+  const LogitsSketch& sketch = *args.sketch;
+  const std::int64_t vocab = args.in.weight.dim(0);
+  const bool accumulate = piece.first_row > 0;
+  T* out = sketch.out.data<T>() + piece.first_column;
+  const GatherPass<T> pass{.x = dlogits,
+                           .x_stride = piece.columns,
+                           .bins = bins,
+                           .out = out,
+                           .out_stride = vocab,
+                           .accumulate = accumulate,
+                           .wants_norm = true};
+  sums.squared_norm += gather_block<T>(pass, 0, bins.num_bins(), 0, piece.columns, nullptr);
+  if (!matrix.empty()) {
+    gemm({.m = sketch.out.dim(0), .n = piece.columns, .k = piece.rows}, T{1},
+         {matrix.data(), piece.rows}, {dlogits, piece.columns}, accumulate ? T{1} : T{0},
+         {out, vocab});
+  }
+  for (std::size_t i = 0; i < sums.row_squares.size(); ++i) {
+    const T* row = dlogits + static_cast<std::int64_t>(i) * piece.columns;
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t c = 0; c < piece.columns; ++c) {
+      sum += row[c] * row[c];
+    }
+    sums.row_squares[i] += static_cast<double>(sum);
+  }
+}
+
+// Columns [first, first + count) of a dense S [R, rows], as T.
+template <typename T>
+std::vector<T> matrix_columns(const CrossEntropyGradient& args, std::int64_t first,
+                              std::int64_t count) {
+  std::vector<T> out;
+  if (args.sketch != nullptr && args.sketch->matrix != nullptr) {
+    const std::int64_t rows = args.in.x.dim(0);
+    for (std::int64_t r = 0; r < args.sketch->out.dim(0); ++r) {
+      const double* from = args.sketch->matrix->data() + r * rows + first;
+      out.insert(out.end(), from, from + count);
+    }
+  }
+  return out;
+}
+
+template <typename T>
+void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row) {
+  const std::int64_t channels = args.in.x.dim(1);
+  const std::int64_t rows = std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row);
+  RowBins bins;
+  if (args.sketch != nullptr) {
+    bins = bins_of_rows(*args.sketch->bins, first_row, first_row + rows);
+  }
+  const std::vector<T> matrix = matrix_columns<T>(args, first_row, rows);
+  const bool wants_rows = args.sketch != nullptr && args.sketch->row_squares != nullptr;
+  std::vector<PartSums> sums(static_cast<std::size_t>(args.pieces.num_parts));
+  for (PartSums& part : sums) {
+    part.row_squares.assign(wants_rows ? static_cast<std::size_t>(rows) : 0, 0.0);
+  }
+  const std::int64_t part_elements = args.pieces.chunk_rows * channels;
+#pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
+  for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
+    T* logits = logits_of<T>(args.logits, args.pieces, part);
+    const auto [first, last] = strips_of(args.pieces, part);
+    for (std::int64_t strip = first; strip < last; ++strip) {
+      const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
+      const T* weight = args.in.weight.data<T>() + piece.first_column * channels;
+      form_logits(args.in, piece, logits);
+      form_gradient(args, piece, logits);
+      if (args.dx.defined()) {
+        gemm({.m = rows, .n = channels, .k = piece.columns}, T{1}, {logits, piece.columns},
+             {weight, channels}, strip == first ? T{0} : T{1},
+             {args.dx_parts.data<T>() + part * part_elements, channels});
+      }
+      if (args.dweight.defined()) {
+        const bool accumulate = args.accumulate_dweight || first_row > 0;
+        gemm({.m = piece.columns, .n = channels, .k = rows}, static_cast<T>(args.alpha),
+             {logits, piece.columns, Transpose::kYes},
+             {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? T{1} : T{0},
+             {args.dweight.data<T>() + piece.first_column * channels, channels});
+      }
+      if (args.sketch != nullptr) {
+        sketch_piece(args, piece, bins, matrix, logits, sums[static_cast<std::size_t>(part)]);
+      }
+    }
+  }
+  for (const PartSums& part : sums) {
+    if (args.sketch != nullptr) {
+      *args.sketch->squared_norm += part.squared_norm;
+    }
+    for (std::size_t i = 0; i < part.row_squares.size(); ++i) {
+      args.sketch->row_squares[first_row + static_cast<std::int64_t>(i)] += part.row_squares[i];
+    }
+  }
+  if (args.dx.defined()) {
+    const T* parts = args.dx_parts.data<T>();
+    T* dx = args.dx.data<T>() + first_row * channels;
+#pragma omp parallel for simd schedule(simd : static) if (rows * channels > kParallelElements)
+    for (std::int64_t i = 0; i < rows * channels; ++i) {
+      T sum = parts[i];
+      for (std::int64_t part = 1; part < args.pieces.num_parts; ++part) {
+        sum += parts[part * part_elements + i];
+      }
+      dx[i] = sum;
+    }
   }
 }
 
@@ -121,11 +285,15 @@ void linear_cross_entropy(const CrossEntropyCount& args) {
 }
 
 void linear_cross_entropy(const CrossEntropyLoss& args) {
-  visit_real(args.logits.dtype(), [&]<typename T>() { losses<T>(args); });
+  visit_real(args.in.x.dtype(), [&]<typename T>() { losses<T>(args); });
 }
 
 void linear_cross_entropy(const CrossEntropyGradient& args) {
-  visit_real(args.logits.dtype(), [&]<typename T>() { gradient<T>(args); });
+  visit_real(args.in.x.dtype(), [&]<typename T>() {
+    for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
+      gradient_of_chunk<T>(args, row);
+    }
+  });
 }
 
 void linear_cross_entropy(const CrossEntropyMean& args) {

@@ -4,6 +4,7 @@
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/vector_math.h"
 #include "ops/row_bins.h"
 #include "ops/row_groups_kernels.h"
 
@@ -95,12 +96,11 @@ void assign(const NearestGroups& args, std::uint16_t* group_of) {
 #pragma omp parallel for schedule(static) if (count * groups > kParallelElements)
     for (std::int64_t i = 0; i < count; ++i) {
       T* score = scores.data() + i * groups;
-      T best = score[0] - half_squares[0];
-#pragma omp simd reduction(max : best)
+#pragma omp simd
       for (std::int64_t g = 0; g < groups; ++g) {
         score[g] -= half_squares[static_cast<std::size_t>(g)];
-        best = std::max(best, score[g]);
       }
+      const T best = vector_maximum(score, groups);
       const T* found = std::find(score, score + groups, best);
       // NaN features find nothing; the step will be diagnosed by its loss.
       group_of[begin + i] =

@@ -56,7 +56,7 @@ TEST_CASE("linear_cross_entropy never holds all logits", "[ops]") {
   const Context::Recording recording(ctx, &tape);
   const Tensor loss =
       linear_cross_entropy(ctx, x, weight, ctx.empty({2048}, DType::kI32, MemoryTag::kBatch));
-  CHECK(ctx.meter().total_peak() < 80 << 20);
+  CHECK(ctx.meter().total_peak() < 160 << 20);
 }
 
 TEST_CASE("linear_cross_entropy is the same in chunks", "[ops]") {

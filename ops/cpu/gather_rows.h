@@ -1,0 +1,155 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include "ops/row_bins.h"
+
+namespace ghost::cpu {
+
+/// 64 bytes: one register where the CPU has AVX-512, several elsewhere.
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using Type = float __attribute__((vector_size(64)));
+};
+template <>
+struct VectorOf<double> {
+  using Type = double __attribute__((vector_size(64)));
+};
+
+/// A tile of consecutive columns, held in registers.
+template <typename T>
+class Columns {
+ public:
+  static constexpr std::int64_t kLanes = 64 / sizeof(T);
+  static constexpr std::size_t kVectors = 4;
+  static constexpr std::int64_t kWidth = kLanes * static_cast<std::int64_t>(kVectors);
+
+  static Columns load(const T* from) {
+    Columns out;
+    std::memcpy(out.v_.data(), from, sizeof(out.v_));
+    return out;
+  }
+  void store(T* to) const { std::memcpy(to, v_.data(), sizeof(v_)); }
+  void add_scaled(const Columns& x, T w) {
+    for (std::size_t i = 0; i < kVectors; ++i) {
+      v_[i] += w * x.v_[i];
+    }
+  }
+  void add(const Columns& x) {
+    for (std::size_t i = 0; i < kVectors; ++i) {
+      v_[i] += x.v_[i];
+    }
+  }
+  void add_squares(const Columns& x) {
+    for (std::size_t i = 0; i < kVectors; ++i) {
+      v_[i] += x.v_[i] * x.v_[i];
+    }
+  }
+  double sum() const {
+    double total = 0;
+    for (const auto& vector : v_) {
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        total += static_cast<double>(vector[lane]);
+      }
+    }
+    return total;
+  }
+
+ private:
+  std::array<typename VectorOf<T>::Type, kVectors> v_ = {};
+};
+
+/// The last columns of a row, fewer than a tile; the rest counts as 0.
+template <typename T>
+Columns<T> load_part(const T* from, std::int64_t count) {
+  std::array<T, static_cast<std::size_t>(Columns<T>::kWidth)> whole = {};
+  std::copy_n(from, count, whole.begin());
+  return Columns<T>::load(whole.data());
+}
+
+/// out = (accumulate ? out : 0) + S x for a matrix x whose rows lie x_stride apart.
+template <typename T>
+struct GatherPass {
+  const T* x;
+  std::int64_t x_stride;
+  const RowBins& bins;
+  T* out;
+  std::int64_t out_stride;
+  bool accumulate = false;
+  bool wants_norm = false;
+  bool wants_sums = false;
+};
+
+/// One bin, columns [begin, begin + count) with count at most a tile.
+template <typename T, bool kCovers, typename Load, typename Store>
+double gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin,
+                   Columns<T>& sums, const Load& load, const Store& store) {
+  const auto r = static_cast<std::size_t>(bin);
+  const bool is_output = bin < pass.bins.num_outputs;
+  Columns<T> sum =
+      is_output && pass.accumulate ? load(pass.out + bin * pass.out_stride + begin) : Columns<T>{};
+  Columns<T> squares;
+  for (std::int32_t i = pass.bins.offsets[r]; i < pass.bins.offsets[r + 1]; ++i) {
+    const auto entry = static_cast<std::size_t>(i);
+    const Columns<T> x = load(pass.x + pass.bins.rows[entry] * pass.x_stride + begin);
+    sum.add_scaled(x, static_cast<T>(pass.bins.weights[entry]));
+    if constexpr (kCovers) {
+      sums.add(x);
+      squares.add_squares(x);
+    }
+  }
+  if (is_output) {
+    store(sum, pass.out + bin * pass.out_stride + begin);
+  }
+  return kCovers && pass.wants_norm ? squares.sum() : 0;
+}
+
+template <typename T, typename Load, typename Store>
+double gather_columns(const GatherPass<T>& pass, std::int64_t first_bin, std::int64_t last_bin,
+                      std::int64_t begin, T* block_sums, const Load& load, const Store& store) {
+  double squared_norm = 0;
+  Columns<T> sums;
+  for (std::int64_t bin = first_bin; bin < last_bin; ++bin) {
+    const bool covers = (pass.wants_norm || pass.wants_sums) && bin >= pass.bins.cover_first &&
+                        bin < pass.bins.cover_last;
+    squared_norm += covers ? gather_tile<T, true>(pass, bin, begin, sums, load, store)
+                           : gather_tile<T, false>(pass, bin, begin, sums, load, store);
+  }
+  if (block_sums != nullptr) {
+    store(sums, block_sums + begin);
+  }
+  return squared_norm;
+}
+
+/// Bins [first, last), columns [begin, end); sums of the covered rows go to block_sums if given.
+/// Returns the sum of their squares where it is wanted.
+template <typename T>
+double gather_block(const GatherPass<T>& pass, std::int64_t first, std::int64_t last,
+                    std::int64_t begin, std::int64_t end, T* block_sums) {
+  constexpr std::int64_t kTile = Columns<T>::kWidth;
+  double squared_norm = 0;
+  for (; begin + kTile <= end; begin += kTile) {
+    squared_norm += gather_columns<T>(
+        pass, first, last, begin, block_sums, [](const T* from) { return Columns<T>::load(from); },
+        [](const Columns<T>& tile, T* to) { tile.store(to); });
+  }
+  if (begin < end) {
+    const std::int64_t count = end - begin;
+    squared_norm += gather_columns<T>(
+        pass, first, last, begin, block_sums,
+        [count](const T* from) { return load_part(from, count); },
+        [count](const Columns<T>& tile, T* to) {
+          std::array<T, static_cast<std::size_t>(kTile)> whole;
+          tile.store(whole.data());
+          std::copy_n(whole.begin(), count, to);
+        });
+  }
+  return squared_norm;
+}
+
+}  // namespace ghost::cpu
