@@ -10,15 +10,24 @@
 
 namespace ghost {
 
-CrossEntropyPieces cut_cross_entropy(std::int64_t rows, std::int64_t vocab_size,
-                                     std::int64_t channels) {
+namespace {
+
+enum class Hold { kPieces, kChunk };  // of logits: what a part works on, or all of a chunk of rows
+
+CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::int64_t channels,
+                              Hold hold) {
   constexpr std::int64_t kParts = 16;                 // as many threads have work
   constexpr std::int64_t kElementsOfPart = 1 << 20;   // of dx
   constexpr std::int64_t kElementsOfPiece = 1 << 18;  // of logits: they stay in a cache
+  constexpr std::int64_t kElementsOfChunk = 1 << 24;  // of logits that are held
   constexpr std::int64_t kColumns[] = {512, 4096};    // of a strip, at least and at most
+  constexpr std::int64_t kFewestRows = 64;
   const auto quotient = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t most_rows =
+      std::min(kElementsOfPart / channels,
+               hold == Hold::kChunk ? kElementsOfChunk / vocab_size : kElementsOfPart);
   CrossEntropyPieces pieces;
-  pieces.chunk_rows = std::min(rows, std::max<std::int64_t>(64, kElementsOfPart / channels));
+  pieces.chunk_rows = std::min(rows, std::max(kFewestRows, most_rows));
   const std::int64_t columns =
       std::clamp(kElementsOfPiece / pieces.chunk_rows, kColumns[0], kColumns[1]);
   if (vocab_size <= kColumns[1]) {
@@ -29,10 +38,9 @@ CrossEntropyPieces cut_cross_entropy(std::int64_t rows, std::int64_t vocab_size,
   }
   pieces.num_strips = quotient(vocab_size, pieces.strip_columns);
   pieces.num_parts = std::min(kParts, pieces.num_strips);
+  pieces.num_slots = hold == Hold::kChunk ? pieces.num_strips : pieces.num_parts;
   return pieces;
 }
-
-namespace {
 
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
@@ -52,23 +60,20 @@ class LinearCrossEntropy final : public Op {
   }
 
   // Backward makes the logits again, piece by piece. Where the weight gradient is a sketch, x is
-  // gone by then: dx and the sketch of dlogits are formed now, for a loss cotangent of 1.
+  // gone by then: dx and the sketch of dlogits are formed now, for a loss cotangent of 1, and the
+  // logits of a chunk of rows held meanwhile.
   Tensors forward(Context& ctx, Node& node) const override {
     const CrossEntropyRows rows = rows_of(ctx, node.input(0), node.input(1), node.input(2));
-    const Tensor losses = ctx.empty(rows.targets.shape(), rows.x.dtype());
-    const Tensor loss = ctx.empty({1}, rows.x.dtype());
-    const std::int64_t count = count_targets(ctx, rows);
-    const CrossEntropyPieces pieces = pieces_of(rows);
-    ctx.count_gemm(logits_shape(rows));
-    launch(ctx, CrossEntropyLoss{.in = rows,
-                                 .pieces = pieces,
-                                 .losses = losses,
-                                 .logits = logits_scratch(ctx, rows),
-                                 .partials = ctx.empty({2, pieces.num_strips, pieces.chunk_rows},
-                                                       rows.x.dtype())});
-    launch(ctx, CrossEntropyMean{.losses = losses, .loss = loss, .count = count});
-
     const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
+    const CrossEntropyPieces pieces = pieces_of(rows, is_sketched ? Hold::kChunk : Hold::kPieces);
+    const std::int64_t count = count_targets(ctx, rows);
+    const CrossEntropyLoss losses{
+        .in = rows,
+        .pieces = pieces,
+        .losses = ctx.empty(rows.targets.shape(), rows.x.dtype()),
+        .logits = logits_scratch(ctx, rows, pieces),
+        .partials = ctx.empty({2, pieces.num_strips, pieces.chunk_rows}, rows.x.dtype())};
+    ctx.count_gemm(logits_shape(rows));
     node.keep("weight", node.input(1));
     node.keep("targets", is_sketched ? Tensor{} : node.input(2));
     node.keep("lse", is_sketched ? Tensor{} : rows.lse);
@@ -78,15 +83,20 @@ class LinearCrossEntropy final : public Op {
           std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), rows.weight.dim(0));
       const Tensor dx = ctx.empty(rows.x.shape(), rows.x.dtype());
       sketch->form(ctx, [&](const LogitsSketch& target) {
-        gradient(ctx, rows, count, {.dx = dx, .sketch = &target});
+        CrossEntropyGradient gradient{.dx = dx, .sketch = &target, .logits = losses.logits};
+        complete(ctx, rows, pieces, count, gradient);
+        launch(ctx, CrossEntropyLossAndGradient{.loss = losses, .gradient = gradient});
       });
       node.keep("dx", dx);
       node.keep_sketch("dlogits", sketch);
     } else {
+      launch(ctx, losses);
       node.keep("x", node.input(0));
       node.keep("dx", Tensor{});
       node.keep("dlogits", Tensor{});
     }
+    const Tensor loss = ctx.empty({1}, rows.x.dtype());
+    launch(ctx, CrossEntropyMean{.losses = losses.losses, .loss = loss, .count = count});
     return {loss};
   }
 
@@ -103,7 +113,8 @@ class LinearCrossEntropy final : public Op {
     CrossEntropyRows rows =
         rows_of(ctx, node.residual("x"), node.residual("weight"), node.residual("targets"));
     rows.lse = node.residual("lse");
-    CrossEntropyGradient outputs;
+    const CrossEntropyPieces pieces = pieces_of(rows, Hold::kPieces);
+    CrossEntropyGradient outputs{.logits = logits_scratch(ctx, rows, pieces)};
     if (pullback.wanted(0)) {
       outputs.dx = ctx.empty(rows.x.shape(), rows.x.dtype());
     }
@@ -113,7 +124,9 @@ class LinearCrossEntropy final : public Op {
       outputs.accumulate_dweight = target.accumulate;
       outputs.alpha = item(pullback.dy());
     }
-    gradient(ctx, rows, count_targets(ctx, rows), outputs);
+    ctx.count_gemm(logits_shape(rows));
+    complete(ctx, rows, pieces, count_targets(ctx, rows), outputs);
+    launch(ctx, outputs);
     if (pullback.wanted(0)) {
       give_dx(ctx, node, pullback, outputs.dx);
     }
@@ -131,12 +144,12 @@ class LinearCrossEntropy final : public Op {
             .vocab_size = options_.vocab_size};
   }
 
-  static CrossEntropyPieces pieces_of(const CrossEntropyRows& rows) {
-    return cut_cross_entropy(rows.x.dim(0), rows.weight.dim(0), rows.x.dim(1));
+  static CrossEntropyPieces pieces_of(const CrossEntropyRows& rows, Hold hold) {
+    return cut_pieces(rows.x.dim(0), rows.weight.dim(0), rows.x.dim(1), hold);
   }
-  static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows) {
-    const CrossEntropyPieces pieces = pieces_of(rows);
-    return ctx.empty({pieces.num_parts, pieces.chunk_rows, pieces.strip_columns}, rows.x.dtype());
+  static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows,
+                               const CrossEntropyPieces& pieces) {
+    return ctx.empty({pieces.num_slots, pieces.chunk_rows, pieces.strip_columns}, rows.x.dtype());
   }
   static GemmShape logits_shape(const CrossEntropyRows& rows) {
     return {.m = rows.x.dim(0), .n = rows.weight.dim(0), .k = rows.weight.dim(1)};
@@ -151,24 +164,21 @@ class LinearCrossEntropy final : public Op {
     return count;
   }
 
-  /// Fills the outputs that are defined, for a loss cotangent of 1 (dweight: of alpha).
-  static void gradient(const Context& ctx, const CrossEntropyRows& rows, std::int64_t count,
-                       CrossEntropyGradient outputs) {
+  /// What a gradient needs besides its outputs, for a loss cotangent of 1 (dweight: of alpha).
+  static void complete(const Context& ctx, const CrossEntropyRows& rows,
+                       const CrossEntropyPieces& pieces, std::int64_t count,
+                       CrossEntropyGradient& gradient) {
     const GemmShape shape = logits_shape(rows);
-    const CrossEntropyPieces pieces = pieces_of(rows);
-    ctx.count_gemm(shape);
-    outputs.in = rows;
-    outputs.pieces = pieces;
-    outputs.scale = 1.0 / static_cast<double>(count);
-    outputs.logits = logits_scratch(ctx, rows);
-    if (outputs.dx.defined()) {
+    gradient.in = rows;
+    gradient.pieces = pieces;
+    gradient.scale = 1.0 / static_cast<double>(count);
+    if (gradient.dx.defined()) {
       ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});
-      outputs.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());
+      gradient.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());
     }
-    if (outputs.dweight.defined()) {
+    if (gradient.dweight.defined()) {
       ctx.count_gemm({.m = shape.n, .n = shape.k, .k = shape.m});
     }
-    launch(ctx, outputs);
   }
 
   /// dx for a loss cotangent of 1, times those there are.

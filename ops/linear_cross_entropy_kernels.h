@@ -25,24 +25,24 @@ struct CrossEntropyRows {
   std::int64_t vocab_size;
 };
 
-/// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary.
-/// Strips are shared out among parts; parts run side by side, and their number depends on sizes
-/// alone.
+/// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary. Strips
+/// are shared out among parts; parts run side by side, and their number depends on sizes alone.
 struct CrossEntropyPieces {
   std::int64_t chunk_rows = 0;
   std::int64_t strip_columns = 0;
   std::int64_t num_strips = 0;
   std::int64_t num_parts = 0;
+  /// Pieces of logits there is room for: one a part, or one a strip where all of a chunk's logits
+  /// are held until their gradient has been used.
+  std::int64_t num_slots = 0;
 };
-CrossEntropyPieces cut_cross_entropy(std::int64_t rows, std::int64_t vocab_size,
-                                     std::int64_t channels);
 
 /// lse and losses of all rows.
 struct CrossEntropyLoss {
   CrossEntropyRows in;
   CrossEntropyPieces pieces;
   Tensor losses;    // [rows]
-  Tensor logits;    // [parts, chunk_rows, strip_columns], scratch
+  Tensor logits;    // [slots, chunk_rows, strip_columns], scratch
   Tensor partials;  // [2, strips, chunk_rows], scratch: maxima and sums of strips
 };
 
@@ -66,8 +66,14 @@ struct CrossEntropyGradient {
   double alpha = 1;
   bool accumulate_dweight = false;
   const LogitsSketch* sketch = nullptr;
-  Tensor logits;    // [parts, chunk_rows, strip_columns], scratch
+  Tensor logits;    // [slots, chunk_rows, strip_columns], scratch
   Tensor dx_parts;  // [parts, chunk_rows, C], scratch
+};
+
+/// Both in one go, with one slot a strip: the logits are made once.
+struct CrossEntropyLossAndGradient {
+  CrossEntropyLoss loss;
+  CrossEntropyGradient gradient;
 };
 
 /// loss = sum of losses / count
@@ -88,6 +94,7 @@ namespace cpu {
 void linear_cross_entropy(const CrossEntropyCount& args);
 void linear_cross_entropy(const CrossEntropyLoss& args);
 void linear_cross_entropy(const CrossEntropyGradient& args);
+void linear_cross_entropy(const CrossEntropyLossAndGradient& args);
 void linear_cross_entropy(const CrossEntropyMean& args);
 void linear_cross_entropy(const CrossEntropyScale& args);
 }  // namespace cpu

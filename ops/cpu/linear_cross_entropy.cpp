@@ -41,8 +41,10 @@ std::pair<std::int64_t, std::int64_t> strips_of(const CrossEntropyPieces& pieces
 }
 
 template <typename T>
-T* logits_of(const Tensor& scratch, const CrossEntropyPieces& pieces, std::int64_t part) {
-  return scratch.data<T>() + part * pieces.chunk_rows * pieces.strip_columns;
+T* logits_of(const Tensor& scratch, const CrossEntropyPieces& pieces, std::int64_t part,
+             std::int64_t strip) {
+  const std::int64_t slot = pieces.num_slots == pieces.num_parts ? part : strip;
+  return scratch.data<T>() + slot * pieces.chunk_rows * pieces.strip_columns;
 }
 
 template <typename T>
@@ -109,20 +111,19 @@ void combine_strips(const CrossEntropyLoss& args, std::int64_t first_row, std::i
 }
 
 template <typename T>
-void losses(const CrossEntropyLoss& args) {
-  for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
+void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
 #pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
-    for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
-      T* logits = logits_of<T>(args.logits, args.pieces, part);
-      const auto [first, last] = strips_of(args.pieces, part);
-      for (std::int64_t strip = first; strip < last; ++strip) {
-        const Piece piece = piece_at(args.in, args.pieces, row, strip);
-        form_logits(args.in, piece, logits);
-        reduce_strip(args, piece, strip, logits);
-      }
+  for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
+    const auto [first, last] = strips_of(args.pieces, part);
+    for (std::int64_t strip = first; strip < last; ++strip) {
+      T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
+      const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
+      form_logits(args.in, piece, logits);
+      reduce_strip(args, piece, strip, logits);
     }
-    combine_strips<T>(args, row, std::min(args.pieces.chunk_rows, args.in.x.dim(0) - row));
   }
+  combine_strips<T>(args, first_row,
+                    std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row));
 }
 
 // Logits of a piece become dlogits; padding has none.
@@ -203,8 +204,10 @@ std::vector<T> matrix_columns(const CrossEntropyGradient& args, std::int64_t fir
   return out;
 }
 
+enum class Logits { kMakeAgain, kAtHand };
+
 template <typename T>
-void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row) {
+void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row, Logits state) {
   const std::int64_t channels = args.in.x.dim(1);
   const std::int64_t rows = std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row);
   RowBins bins;
@@ -220,12 +223,14 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
   const std::int64_t part_elements = args.pieces.chunk_rows * channels;
 #pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
   for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
-    T* logits = logits_of<T>(args.logits, args.pieces, part);
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
+      T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
       const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
       const T* weight = args.in.weight.data<T>() + piece.first_column * channels;
-      form_logits(args.in, piece, logits);
+      if (state == Logits::kMakeAgain) {
+        form_logits(args.in, piece, logits);
+      }
       form_gradient(args, piece, logits);
       if (args.dx.defined()) {
         gemm({.m = rows, .n = channels, .k = piece.columns}, T{1}, {logits, piece.columns},
@@ -285,13 +290,27 @@ void linear_cross_entropy(const CrossEntropyCount& args) {
 }
 
 void linear_cross_entropy(const CrossEntropyLoss& args) {
-  visit_real(args.in.x.dtype(), [&]<typename T>() { losses<T>(args); });
+  visit_real(args.in.x.dtype(), [&]<typename T>() {
+    for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
+      losses_of_chunk<T>(args, row);
+    }
+  });
 }
 
 void linear_cross_entropy(const CrossEntropyGradient& args) {
   visit_real(args.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
-      gradient_of_chunk<T>(args, row);
+      gradient_of_chunk<T>(args, row, Logits::kMakeAgain);
+    }
+  });
+}
+
+void linear_cross_entropy(const CrossEntropyLossAndGradient& args) {
+  const CrossEntropyLoss& loss = args.loss;
+  visit_real(loss.in.x.dtype(), [&]<typename T>() {
+    for (std::int64_t row = 0; row < loss.in.x.dim(0); row += loss.pieces.chunk_rows) {
+      losses_of_chunk<T>(loss, row);
+      gradient_of_chunk<T>(args.gradient, row, Logits::kAtHand);
     }
   });
 }
