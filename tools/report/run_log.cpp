@@ -59,10 +59,13 @@ class Line {
   }
 
   void read_memory(RunLog& log) const {
-    const double reserved = number("reserved");
-    if (reserved > 0) {
-      log.reserved_bytes = std::max(log.reserved_bytes, static_cast<std::int64_t>(reserved));
-    }
+    const auto raise = [this](const char* key, std::int64_t& most) {
+      if (const double bytes = number(key); bytes > 0) {
+        most = std::max(most, static_cast<std::int64_t>(bytes));
+      }
+    };
+    raise("reserved", log.reserved_bytes);
+    raise("kept_peak", log.kept_bytes);
     const auto memory = object_.find("memory");
     if (memory == object_.end() || memory->is_null()) {
       return;

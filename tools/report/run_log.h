@@ -65,6 +65,7 @@ struct RunLog {
   std::vector<EvalPoint> evals;     // ascending steps
   std::vector<RunEvent> events;     // in the order of the file
   std::vector<TagPeak> memory;      // in the order of the file's first mention
+  std::int64_t kept_bytes = 0;      // most residuals and sketches at once; 0: not logged
   std::int64_t reserved_bytes = 0;  // most bytes held from the system at once; 0: not logged
   std::int64_t repeated_lines = 0;  // superseded: a resumed run did these steps again
   bool has_torn_end = false;        // the last line was cut short, and left out

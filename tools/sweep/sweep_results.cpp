@@ -32,14 +32,6 @@ double mean_of_last(const RunLog& log, std::size_t count) {
   return mean(losses);
 }
 
-double activation_bytes(const RunLog& log) {
-  std::int64_t bytes = 0;
-  for (const TagPeak& tag : log.memory) {
-    bytes += tag.tag == "residuals" || tag.tag == "sketches" ? tag.peak_bytes : 0;
-  }
-  return static_cast<double>(bytes);
-}
-
 std::vector<ChartPoint> mean_curve(const std::vector<RunLog>& logs) {
   std::map<std::int64_t, std::vector<double>> losses;
   for (const RunLog& log : logs) {
@@ -68,7 +60,7 @@ SweepRow make_row(const std::string& run, const std::vector<std::int64_t>& seeds
   SweepRow row{.run = run, .seeds = seeds, .curve = mean_curve(logs)};
   for (const RunLog& log : logs) {
     row.val_losses.push_back(log.evals.empty() ? kNan : log.evals.back().val_loss);
-    row.activation_bytes = std::max(row.activation_bytes, activation_bytes(log));
+    row.activation_bytes = std::max(row.activation_bytes, static_cast<double>(log.kept_bytes));
   }
   row.train_loss = mean_over([](const RunLog& log) { return mean_of_last(log, 1); });
   row.train_loss_100 = mean_over([](const RunLog& log) { return mean_of_last(log, 100); });
