@@ -32,6 +32,22 @@ TEST_CASE("bench measures steps, products and bytes", "[tools]") {
         Approx(facts.at("flops_per_s").get<double>() / facts.at("gemm_flops_per_s").get<double>()));
 }
 
+TEST_CASE("bench measures the passes of sketches where there are any", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("small.yaml",
+            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
+            "train: {batch_size: 2, seq_len: 32}\n");
+  CHECK_FALSE(bench(dir, "small.yaml --steps 1").contains("sketch"));
+  const json facts = bench(dir,
+                           "small.yaml --steps 1 --set residuals.preset=basis "
+                           "--set residuals.sketch.rank=8 --set residuals.sketch.center=nearest");
+  CHECK(facts.at("sketch").at("rank").get<int>() == 8);
+  CHECK(facts.at("sketch").at("columns").get<int>() == 128);
+  for (const char* rate : {"read", "input", "gradient", "groups"}) {
+    CHECK(facts.at("sketch").at(std::string(rate) + "_bytes_per_s").get<double>() > 0);
+  }
+}
+
 TEST_CASE("bench needs a vocabulary", "[tools]") {
   const TemporaryDirectory dir;
   dir.write("open.yaml", "model: {channels: 24, heads: 2}\n");

@@ -5,12 +5,14 @@
 #include <iostream>
 #include <memory>
 #include <omp.h>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
 #include "engine/device/device.h"
 #include "engine/io/process_memory.h"
 #include "tools/bench/gemm_rate.h"
+#include "tools/bench/sketch_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/config_options.h"
@@ -37,6 +39,7 @@ struct BenchResult {
   double gemm_rate = 0;  // FLOP/s of the step's dense products, each measured alone
   std::int64_t steady_allocations = 0;
   std::int64_t process_peak = 0;  // bytes, before the products are measured alone
+  std::optional<SketchRate> sketch{};
 };
 
 FillBatch random_tokens(const Config& config, std::int64_t vocab_size) {
@@ -76,13 +79,34 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
   }
   const std::int64_t process_peak = process_peak_bytes();
   std::sort(times.begin(), times.end());
+  std::optional<SketchRate> sketch;
+  if (step.tape().plan().has_sketches()) {
+    sketch =
+        measure_sketch_rate(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
+                            4 * config.model.gpt.channels);
+  }
   return {.median_ms = times[times.size() / 2],
           .fastest_ms = times.front(),
           .flops = step.model().flops_per_token(config.train.seq_len) *
                    static_cast<double>(config.tokens_per_step()),
           .gemm_rate = measure_gemm_rate(gemms),
           .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
-          .process_peak = process_peak};
+          .process_peak = process_peak,
+          .sketch = sketch};
+}
+
+void print_sketch(const SketchRate& rate) {
+  const auto line = [&](std::string_view pass, double bytes_per_s) {
+    fmt::print("{:<17} {:.1f} GB/s, {:.0f} % of reading\n", pass, bytes_per_s / 1e9,
+               100 * bytes_per_s / rate.read);
+  };
+  fmt::print("sketch passes     over f32 [{}, {}] with R = {}; reading it alone {:.1f} GB/s\n",
+             rate.rows, rate.columns, rate.rank, rate.read / 1e9);
+  line("  S X, norm", rate.input);
+  line("  S dY, norm, db", rate.gradient);
+  if (rate.groups > 0) {
+    line("  groups of X", rate.groups);
+  }
 }
 
 void print_text(const Config& config, const BenchResult& result, const Allocator& memory) {
@@ -96,6 +120,9 @@ void print_text(const Config& config, const BenchResult& result, const Allocator
   fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
              format_short(result.gemm_rate));
   fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / result.gemm_rate);
+  if (result.sketch.has_value()) {
+    print_sketch(*result.sketch);
+  }
   fmt::print("system allocs     {} in the timed steps\n", result.steady_allocations);
   for (int tag = 0; tag < kNumMemoryTags; ++tag) {
     fmt::print("{:<17} {} at most\n", tag_name(static_cast<MemoryTag>(tag)),
@@ -121,6 +148,15 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
       {"process_peak_bytes", result.process_peak},
       {"threads", omp_get_max_threads()},
   };
+  if (result.sketch.has_value()) {
+    facts["sketch"] = {{"rows", result.sketch->rows},
+                       {"columns", result.sketch->columns},
+                       {"rank", result.sketch->rank},
+                       {"read_bytes_per_s", result.sketch->read},
+                       {"input_bytes_per_s", result.sketch->input},
+                       {"gradient_bytes_per_s", result.sketch->gradient},
+                       {"groups_bytes_per_s", result.sketch->groups}};
+  }
   fmt::print("{}\n", facts.dump());
 }
 
