@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -223,6 +224,56 @@ TEST_CASE("approximate residual plans come close", "[models]") {
       CHECK(cosine(approximate, expected) > close);
     }
   }
+}
+
+/// The gradient of each parameter under a plan, by name.
+std::map<std::string, Tensor> named_gradients(TinyModel& tiny, const ResidualsConfig& residuals) {
+  tiny.gradients(residuals);
+  std::map<std::string, Tensor> out;
+  for (const auto& parameter : tiny.model.parameters().all()) {
+    const auto values = values_of(parameter->grad);
+    out.emplace(parameter->name, test::tensor_of(parameter->shape, values));
+  }
+  return out;
+}
+
+TEST_CASE("sketches leave all gradients but those of the linears' weights exact", "[models]") {
+  GptConfig config = kTiny;
+  config.tied_head = false;
+  TinyModel tiny(config);
+  const auto exact = named_gradients(tiny, {});
+  ResidualsConfig sketched{.rules = {{.keep = Keep::kSketch}}, .sketch = {.rank = 3}};
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kAttention, Recompute::kBlock}) {
+    sketched.recompute = recompute;
+    for (const auto& [name, gradient] : named_gradients(tiny, sketched)) {
+      INFO(name << ", recompute: " << enum_name(recompute));
+      const bool is_linear = name.ends_with("c_attn.weight") || name.ends_with("c_proj.weight") ||
+                             name.ends_with("c_fc.weight") || name == "lm_head.weight";
+      const double difference = relative_difference(gradient, exact.at(name));
+      CHECK((is_linear ? difference > 1e-3 : difference < 1e-12));
+    }
+  }
+}
+
+TEST_CASE("a sketch of as many rows as there are is no sketch", "[models]") {
+  TinyModel tiny;
+  const auto expected = tiny.gradients({});
+  for (const HashKind hash : {HashKind::kBalanced, HashKind::kWindowed}) {
+    const SketchConfig full{.rank = 10, .hash = hash, .lambda = 0};
+    const auto sketched = tiny.gradients({.rules = {{.keep = Keep::kSketch}}, .sketch = full});
+    double largest = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      largest = std::max(largest, std::abs(sketched[i] - expected[i]));
+    }
+    CHECK(largest < 1e-6);  // |S X| + 1e-8 stands for |X|
+  }
+}
+
+TEST_CASE("sketches of micro-steps and ranks are drawn apart", "[models]") {
+  TinyModel tiny;
+  const ResidualsConfig sketched{.rules = {{.keep = Keep::kSketch}}, .sketch = {.rank = 3}};
+  CHECK(tiny.gradients(sketched) == tiny.gradients(sketched));
+  CHECK(tiny.gradients(sketched, /*step=*/1) != tiny.gradients(sketched));
 }
 
 TEST_CASE("packed residual plans come close", "[models]") {

@@ -158,6 +158,31 @@ TEST_CASE("a resumed run goes on in its training and evaluation streams", "[tool
   CHECK(value_of(out) == value_of(expected.back()));
 }
 
+TEST_CASE("a resumed run remembers what its sketches have learnt", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string sketches =
+      " --set residuals.preset=basis --set residuals.sketch.rank=6 --set "
+      "residuals.sketch.wiener=true --set residuals.sketch.schedule=linear --set "
+      "residuals.sketch.final_rank=20";
+  REQUIRE(run_program(dir, "train tiny.yaml --set run.dir=whole" + sketches).code == 0);
+  REQUIRE(run_program(dir,
+                      "train tiny.yaml --set run.dir=cut --set checkpoint.keep_last=100" + sketches)
+              .code == 0);
+  for (int step = 16; step <= 40; ++step) {
+    std::filesystem::remove_all(dir / fmt::format("cut/checkpoints/step-{:06}", step));
+  }
+  const auto resumed = run_program(dir, "train --resume cut");
+  INFO(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(final_state(dir, "cut") == final_state(dir, "whole"));
+  // 48 rows a micro-step; the rank of each step is in its line.
+  const std::string log = text_of(dir / "cut/metrics.jsonl");
+  CHECK_THAT(log, test::contains_text("\"sketch_rank\":6,"));
+  CHECK_THAT(log, test::contains_text("\"sketch_rank\":13,"));
+  CHECK_THAT(log, test::contains_text("\"sketch_rank\":20,"));
+}
+
 TEST_CASE("a killed run goes on bit by bit", "[slow]") {
   const TemporaryDirectory dir;
   write_run(dir);
