@@ -1,7 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <vector>
 
+#include "ops/cpu/gather_rows.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
@@ -71,68 +75,140 @@ void append_codes(const NearestGroups& args) {
   }
 }
 
-// The nearest anchor a maximises z.a - |a|^2 / 2; of equal ones the first.
+/// Anchors for comparing rows with: the nearest one, a, maximises z.a - |a|^2 / 2.
 template <typename T>
-void assign(const NearestGroups& args, std::uint16_t* group_of) {
-  constexpr std::int64_t kRowsAtOnce = 512;
-  const std::int64_t rows = args.features.dim(0);
-  const std::int64_t width = args.features.dim(1);
-  const std::int64_t groups = args.anchors.dim(0);
-  const T* anchors = args.anchors.data<T>();
-  std::vector<T> half_squares(static_cast<std::size_t>(groups));
-  for (std::int64_t g = 0; g < groups; ++g) {
-    T sum = 0;
-    for (std::int64_t k = 0; k < width; ++k) {
-      sum += anchors[g * width + k] * anchors[g * width + k];
+struct Yardstick {
+  const T* anchors;  // [groups, width]
+  std::int64_t groups;
+  std::int64_t width;
+  std::vector<T> half_squares;
+
+  Yardstick(const T* from, std::int64_t num_groups, std::int64_t num_columns)
+      : anchors(from), groups(num_groups), width(num_columns) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      T sum = 0;
+      for (std::int64_t k = 0; k < width; ++k) {
+        sum += anchors[g * width + k] * anchors[g * width + k];
+      }
+      half_squares.push_back(sum / 2);
     }
-    half_squares[static_cast<std::size_t>(g)] = sum / 2;
   }
-  std::vector<T> scores(static_cast<std::size_t>(std::min(rows, kRowsAtOnce) * groups));
+};
+
+// The first of the largest scores; NaN features find the first anchor: the loss will tell.
+template <typename T>
+std::uint16_t place_of_largest(const T* scores, std::int64_t groups) {
+  const T* found = std::find(scores, scores + groups, vector_maximum(scores, groups));
+  return found == scores + groups ? std::uint16_t{0} : static_cast<std::uint16_t>(found - scores);
+}
+
+// Few anchors: one group a lane, four rows at a time, all in registers.
+template <typename T, std::size_t kVectors>
+void assign_to_few(const Yardstick<T>& to, const T* z, std::int64_t rows, std::uint16_t* group_of) {
+  using Vector = typename VectorOf<T>::Type;
+  constexpr std::size_t kLanes = sizeof(Vector) / sizeof(T);
+  constexpr std::int64_t kRows = 4;
+  constexpr std::size_t kPadded = kVectors * kLanes;
+  std::vector<T> columns(static_cast<std::size_t>(to.width) * kPadded, T{0});
+  std::array<T, kPadded> start;
+  start.fill(std::numeric_limits<T>::lowest());
+  for (std::size_t g = 0; g < static_cast<std::size_t>(to.groups); ++g) {
+    start[g] = -to.half_squares[g];
+    for (std::size_t k = 0; k < static_cast<std::size_t>(to.width); ++k) {
+      columns[k * kPadded + g] = to.anchors[g * static_cast<std::size_t>(to.width) + k];
+    }
+  }
+#pragma omp parallel for schedule(static) if (rows * to.width > kParallelElements)
+  for (std::int64_t begin = 0; begin < rows; begin += kRows) {
+    std::array<const T*, kRows> row;
+    for (std::int64_t r = 0; r < kRows; ++r) {  // the last rows stand in for those that lack
+      row[static_cast<std::size_t>(r)] = z + std::min(begin + r, rows - 1) * to.width;
+    }
+    std::array<std::array<Vector, kVectors>, kRows> scores;
+    for (auto& score : scores) {
+      std::memcpy(score.data(), start.data(), sizeof(start));
+    }
+    for (std::int64_t k = 0; k < to.width; ++k) {
+      std::array<Vector, kVectors> column;
+      std::memcpy(column.data(), columns.data() + static_cast<std::size_t>(k) * kPadded,
+                  sizeof(column));
+      for (std::size_t r = 0; r < kRows; ++r) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          scores[r][v] += row[r][k] * column[v];
+        }
+      }
+    }
+    for (std::int64_t r = 0; r < std::min(kRows, rows - begin); ++r) {
+      std::array<T, kPadded> found;
+      std::memcpy(found.data(), scores[static_cast<std::size_t>(r)].data(), sizeof(found));
+      group_of[begin + r] = place_of_largest(found.data(), to.groups);
+    }
+  }
+}
+
+template <typename T>
+void assign_to_many(const Yardstick<T>& to, const T* z, std::int64_t rows,
+                    std::uint16_t* group_of) {
+  constexpr std::int64_t kRowsAtOnce = 512;
+  std::vector<T> scores(static_cast<std::size_t>(std::min(rows, kRowsAtOnce) * to.groups));
   for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
     const std::int64_t count = std::min(kRowsAtOnce, rows - begin);
-    gemm({.m = count, .n = groups, .k = width}, T{1},
-         {args.features.data<T>() + begin * width, width}, {anchors, width, Transpose::kYes}, T{0},
-         {scores.data(), groups});
-#pragma omp parallel for schedule(static) if (count * groups > kParallelElements)
+    gemm({.m = count, .n = to.groups, .k = to.width}, T{1}, {z + begin * to.width, to.width},
+         {to.anchors, to.width, Transpose::kYes}, T{0}, {scores.data(), to.groups});
+#pragma omp parallel for schedule(static) if (count * to.groups > kParallelElements)
     for (std::int64_t i = 0; i < count; ++i) {
-      T* score = scores.data() + i * groups;
+      T* score = scores.data() + i * to.groups;
 #pragma omp simd
-      for (std::int64_t g = 0; g < groups; ++g) {
-        score[g] -= half_squares[static_cast<std::size_t>(g)];
+      for (std::int64_t g = 0; g < to.groups; ++g) {
+        score[g] -= to.half_squares[static_cast<std::size_t>(g)];
       }
-      const T best = vector_maximum(score, groups);
-      const T* found = std::find(score, score + groups, best);
-      // NaN features find nothing; the step will be diagnosed by its loss.
-      group_of[begin + i] =
-          found == score + groups ? std::uint16_t{0} : static_cast<std::uint16_t>(found - score);
+      group_of[begin + i] = place_of_largest(score, to.groups);
     }
+  }
+}
+
+template <typename T>
+void assign(const NearestGroups& args, std::uint16_t* group_of) {
+  constexpr auto kLanes = static_cast<std::int64_t>(64 / sizeof(T));
+  const std::int64_t rows = args.features.dim(0);
+  const T* z = args.features.data<T>();
+  const Yardstick<T> to(args.anchors.data<T>(), args.anchors.dim(0), args.features.dim(1));
+  if (to.groups <= kLanes) {
+    assign_to_few<T, 1>(to, z, rows, group_of);
+  } else if (to.groups <= 2 * kLanes) {
+    assign_to_few<T, 2>(to, z, rows, group_of);
+  } else {
+    assign_to_many(to, z, rows, group_of);
   }
 }
 
 // Each anchor moves to the mean of its rows; one without rows stays.
 template <typename T>
 void move_anchors(const NearestGroups& args, std::span<const std::uint16_t> group_of) {
+  constexpr std::int64_t kStrip = 32;
   const std::int64_t width = args.features.dim(1);
-  const std::int64_t groups = args.anchors.dim(0);
-  const RowBins bins = group_bins(group_of, groups);
+  const auto groups = static_cast<std::size_t>(args.anchors.dim(0));
+  std::vector<std::int64_t> count(groups, 0);
+  for (const std::uint16_t group : group_of) {
+    ++count[group];
+  }
 #pragma omp parallel for schedule(static) if (args.features.numel() > kParallelElements)
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const auto r = static_cast<std::size_t>(g);
-    if (bins.offsets[r] == bins.offsets[r + 1]) {
-      continue;
-    }
-    T* anchor = args.anchors.data<T>() + g * width;
-    std::fill_n(anchor, width, T{0});
-    for (auto i = static_cast<std::size_t>(bins.offsets[r]);
-         i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
-      const T* z = args.features.data<T>() + bins.rows[i] * width;
-      for (std::int64_t k = 0; k < width; ++k) {
-        anchor[k] += z[k];
+  for (std::int64_t begin = 0; begin < width; begin += kStrip) {
+    const auto columns = static_cast<std::size_t>(std::min(kStrip, width - begin));
+    std::vector<T> sums(groups * kStrip, T{0});
+    const T* z = args.features.data<T>() + begin;
+    for (std::size_t row = 0; row < group_of.size(); ++row, z += width) {
+      T* sum = sums.data() + group_of[row] * kStrip;
+#pragma omp simd
+      for (std::size_t k = 0; k < columns; ++k) {
+        sum[k] += z[k];
       }
     }
-    const T count = static_cast<T>(bins.offsets[r + 1] - bins.offsets[r]);
-    for (std::int64_t k = 0; k < width; ++k) {
-      anchor[k] /= count;
+    for (std::size_t g = 0; g < groups; ++g) {
+      T* anchor = args.anchors.data<T>() + static_cast<std::int64_t>(g) * width + begin;
+      for (std::size_t k = 0; k < columns && count[g] > 0; ++k) {
+        anchor[k] = sums[g * kStrip + k] / static_cast<T>(count[g]);
+      }
     }
   }
 }
@@ -140,9 +216,11 @@ void move_anchors(const NearestGroups& args, std::span<const std::uint16_t> grou
 template <typename T>
 void subtract_anchors(const NearestGroups& args, const std::uint16_t* group_of) {
   const std::int64_t width = args.features.dim(1);
+#pragma omp parallel for schedule(static) if (args.features.numel() > kParallelElements)
   for (std::int64_t row = 0; row < args.features.dim(0); ++row) {
     T* z = args.features.data<T>() + row * width;
     const T* anchor = args.anchors.data<T>() + group_of[row] * width;
+#pragma omp simd
     for (std::int64_t k = 0; k < width; ++k) {
       z[k] -= anchor[k];
     }
@@ -191,8 +269,9 @@ std::vector<double> shared_rows(const Tensor& group_of, std::int64_t groups) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t a = 0; a < levels; ++a) {
       const std::int64_t g = a * per_level + of[a * rows + row];
+      double* of_g = shared.data() + g * groups;
       for (std::int64_t b = 0; b < levels; ++b) {
-        shared[static_cast<std::size_t>(g * groups + b * per_level + of[b * rows + row])] += 1;
+        of_g[b * per_level + of[b * rows + row]] += 1;
       }
     }
   }
