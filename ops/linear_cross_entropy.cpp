@@ -19,7 +19,7 @@ CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::i
   constexpr std::int64_t kParts = 16;                 // as many threads have work
   constexpr std::int64_t kElementsOfPart = 1 << 20;   // of dx
   constexpr std::int64_t kElementsOfPiece = 1 << 18;  // of logits: they stay in a cache
-  constexpr std::int64_t kElementsOfChunk = 1 << 24;  // of logits that are held
+  constexpr std::int64_t kElementsOfChunk = 1 << 25;  // of logits that are held
   constexpr std::int64_t kColumns[] = {512, 4096};    // of a strip, at least and at most
   constexpr std::int64_t kFewestRows = 64;
   const auto quotient = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
