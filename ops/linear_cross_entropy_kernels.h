@@ -25,8 +25,9 @@ struct CrossEntropyRows {
   std::int64_t vocab_size;
 };
 
-/// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary. Strips
-/// are shared out among parts; parts run side by side, and their number depends on sizes alone.
+/// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary.
+/// Strips are shared out among parts; parts run side by side, and their number depends on sizes
+/// alone.
 struct CrossEntropyPieces {
   std::int64_t chunk_rows = 0;
   std::int64_t strip_columns = 0;

@@ -52,8 +52,7 @@ void MemoryMeter::reset_peaks() {
 
 void MemoryMeter::raise_peaks(std::size_t tag) {
   peak_[tag] = std::max(peak_[tag], current_[tag]);
-  kept_peak_ =
-      std::max(kept_peak_, current(MemoryTag::kResiduals) + current(MemoryTag::kSketches));
+  kept_peak_ = std::max(kept_peak_, current(MemoryTag::kResiduals) + current(MemoryTag::kSketches));
   if (total_current_ > total_peak_) {
     total_peak_ = total_current_;
     at_total_peak_ = current_;

@@ -110,10 +110,23 @@ void combine_strips(const CrossEntropyLoss& args, std::int64_t first_row, std::i
   }
 }
 
+// One part runs outside of any parallel region, so that its products have all threads. (A region of
+// one thread would not do: what it starts inside are new threads each time.)
+template <typename Work>
+void for_each_part(const CrossEntropyPieces& pieces, const Work& work) {
+  if (pieces.num_parts == 1) {
+    work(0);
+    return;
+  }
+#pragma omp parallel for schedule(static)
+  for (std::int64_t part = 0; part < pieces.num_parts; ++part) {
+    work(part);
+  }
+}
+
 template <typename T>
 void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
-#pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
-  for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
+  for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
       T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
@@ -121,7 +134,7 @@ void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
       form_logits(args.in, piece, logits);
       reduce_strip(args, piece, strip, logits);
     }
-  }
+  });
   combine_strips<T>(args, first_row,
                     std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row));
 }
@@ -221,8 +234,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row,
     part.row_squares.assign(wants_rows ? static_cast<std::size_t>(rows) : 0, 0.0);
   }
   const std::int64_t part_elements = args.pieces.chunk_rows * channels;
-#pragma omp parallel for schedule(static) if (args.pieces.num_parts > 1)
-  for (std::int64_t part = 0; part < args.pieces.num_parts; ++part) {
+  for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
       T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
@@ -248,7 +260,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row,
         sketch_piece(args, piece, bins, matrix, logits, sums[static_cast<std::size_t>(part)]);
       }
     }
-  }
+  });
   for (const PartSums& part : sums) {
     if (args.sketch != nullptr) {
       *args.sketch->squared_norm += part.squared_norm;

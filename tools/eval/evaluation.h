@@ -20,9 +20,9 @@ struct Evaluation {
   std::optional<double> bits_per_byte() const;
 };
 
-/// Evaluates `run` on data.val in batches of the run's shape, as training does after the run's step:
-/// the same windows, the same order of sums. `max_batches`: 0 for the whole split.
-/// Throws ghost::ConfigError when the split cannot be read or was made with another tokenizer,
+/// Evaluates `run` on data.val in batches of the run's shape, as training does after the run's
+/// step: the same windows, the same order of sums. `max_batches`: 0 for the whole split. Throws
+/// ghost::ConfigError when the split cannot be read or was made with another tokenizer,
 /// ghost::Error when the loss is not finite.
 Evaluation evaluate(LoadedRun& run, std::int64_t max_batches);
 

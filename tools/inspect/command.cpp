@@ -95,8 +95,7 @@ void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t v
     fmt::print("{:<28} {:>10.1f} {:>11.2f} {:>11.1f} {:>14} {:>14} {:>14} {:>12}\n", name, bytes,
                bytes / static_cast<double>(config.model.gpt.channels),
                plan.block_bytes(/*with_statistics=*/true) - bytes,
-               format_bytes(plan.block_sketch_bytes),
-               format_bytes(plan.kept_peak),
+               format_bytes(plan.block_sketch_bytes), format_bytes(plan.kept_peak),
                format_bytes(plan.total_peak), format_short(flops));
   };
   print("this config", own);

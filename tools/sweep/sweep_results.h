@@ -20,7 +20,7 @@ struct SweepRow {
   double seconds = 0;              // inside steps, mean over seeds
   double ms_per_step = 0;          // median over steps, mean over seeds
   double tokens = 0;               // trained on
-  double activation_bytes = 0;    // peak of residuals and sketches together, the largest of the seeds
+  double activation_bytes = 0;  // peak of residuals and sketches together, the largest of the seeds
   std::vector<ChartPoint> curve;  // val loss, mean over seeds, at the steps that all have
 
   double val_loss() const;     // mean

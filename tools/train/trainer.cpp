@@ -194,17 +194,16 @@ void Trainer::log_step(const StepFacts& facts) {
   const MemoryMeter& meter = step_->context().meter();
   const double mean_seconds =
       seconds_since(run_began_) / static_cast<double>(state_.step - first_step_);
-  StepLine line{
-      .step = state_.step,
-      .steps = config_.train.steps,
-      .loss = facts.loss,
-      .grad_norm = facts.grad_norm,
-      .lr = facts.lr,
-      .sketch_rank = facts.sketch_rank,
-      .ms_per_step = seconds * 1e3,
-      .tokens_per_s = tokens_per_s,
-      .activation_bytes = meter.kept_peak(),
-      .eta_s = mean_seconds * static_cast<double>(config_.train.steps - state_.step)};
+  StepLine line{.step = state_.step,
+                .steps = config_.train.steps,
+                .loss = facts.loss,
+                .grad_norm = facts.grad_norm,
+                .lr = facts.lr,
+                .sketch_rank = facts.sketch_rank,
+                .ms_per_step = seconds * 1e3,
+                .tokens_per_s = tokens_per_s,
+                .activation_bytes = meter.kept_peak(),
+                .eta_s = mean_seconds * static_cast<double>(config_.train.steps - state_.step)};
   if (peak_.flops.has_value()) {
     line.mfu = tokens_per_s * model_->flops_per_token(config_.train.seq_len) / *peak_.flops;
   }
