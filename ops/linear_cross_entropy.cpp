@@ -9,7 +9,6 @@
 #include "ops/row_sketch.h"
 
 namespace ghost {
-
 namespace {
 
 enum class Hold { kPieces, kChunk };  // of logits: what a part works on, or all of a chunk of rows

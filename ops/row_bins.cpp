@@ -15,6 +15,13 @@ Key key_of(std::uint32_t word, std::int64_t row) {
 }
 std::int64_t row_of(Key key) { return static_cast<std::int64_t>(key & 0xffffffffU); }
 
+/// The four words of each row, one row after the other.
+std::vector<std::uint32_t> words_of_rows(const RandomStream& stream, std::int64_t rows) {
+  std::vector<std::uint32_t> words(static_cast<std::size_t>(4 * rows));
+  stream.fill(/*first=*/0, words);
+  return words;
+}
+
 double sign_of(std::uint32_t word) { return (word & 1) == 0 ? 1.0 : -1.0; }
 
 /// Bin r gathers order[r], order[r + rank], ... of rows that are dealt round.
@@ -71,10 +78,10 @@ RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t 
                     HashKind hash) {
   std::vector<Key> order(static_cast<std::size_t>(rows));
   std::vector<double> signs(static_cast<std::size_t>(rows));
-  for (std::int64_t b = 0; b < rows; ++b) {
-    const Philox::Words words = stream.words(static_cast<std::uint32_t>(b));
-    order[static_cast<std::size_t>(b)] = key_of(words[0], b);
-    signs[static_cast<std::size_t>(b)] = sign_of(words[1]);
+  const std::vector<std::uint32_t> words = words_of_rows(stream, rows);
+  for (std::size_t b = 0; b < order.size(); ++b) {
+    order[b] = key_of(words[4 * b], static_cast<std::int64_t>(b));
+    signs[b] = sign_of(words[4 * b + 1]);
   }
   if (hash == HashKind::kIndependent) {
     std::vector<std::int32_t> bin_of(order.size());
@@ -156,9 +163,9 @@ RowBins bins_of_rows(const RowBins& bins, std::int64_t begin, std::int64_t end) 
 std::vector<std::int32_t> drawn_rows(const RandomStream& stream, std::int64_t rows,
                                      std::int64_t count, std::size_t word) {
   std::vector<Key> order(static_cast<std::size_t>(rows));
-  for (std::int64_t b = 0; b < rows; ++b) {
-    order[static_cast<std::size_t>(b)] =
-        key_of(stream.words(static_cast<std::uint32_t>(b))[word], b);
+  const std::vector<std::uint32_t> words = words_of_rows(stream, rows);
+  for (std::size_t b = 0; b < order.size(); ++b) {
+    order[b] = key_of(words[4 * b + word], static_cast<std::int64_t>(b));
   }
   std::partial_sort(order.begin(), order.begin() + count, order.end());
   std::vector<std::int32_t> drawn;

@@ -8,6 +8,7 @@
 #include "ops/dense_sketch.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/linear_cross_entropy_kernels.h"
+#include "ops/linear_kernels.h"
 #include "ops/row_groups_kernels.h"
 #include "ops/row_sketch_kernels.h"
 
@@ -100,15 +101,7 @@ RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig
     row_norms_ = ctx.empty({rows_}, x.dtype(), MemoryTag::kSketches);
     dispatch(ctx, [&] { cpu::gather_rows(RowNorms{.x = x, .out = row_norms_}); });
   }
-  dispatch(ctx, [&] {
-    const RowBins bins = gradient_bins();
-    const Tensor out = is_dense(config_) ? Tensor{} : values_;
-    cpu::gather_rows(GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
-    if (is_dense(config_)) {
-      multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
-    }
-    gamma_ = gamma_of(squared_norm_, values_);
-  });
+  sketch_all(ctx, x);
 }
 
 RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig& config,
@@ -116,9 +109,17 @@ RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig
     : config_(config), rows_(input.numel() / input.dim(-1)), given_(std::move(bins)) {
   const Tensor x = as_rows(input).detach();
   values_ = ctx.empty({given_->num_outputs, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
+  sketch_all(ctx, x);
+}
+
+void RowSketch::sketch_all(const Context& ctx, const Tensor& x) {
   dispatch(ctx, [&] {
-    cpu::gather_rows(
-        GatherRows{.x = x, .bins = &*given_, .out = values_, .squared_norm = &squared_norm_});
+    const RowBins bins = gradient_bins();
+    const Tensor out = is_dense(config_) ? Tensor{} : values_;
+    cpu::gather_rows(GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
+    if (is_dense(config_)) {
+      multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
+    }
     gamma_ = gamma_of(squared_norm_, values_);
   });
 }
@@ -359,27 +360,23 @@ void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::str
   ctx.count_gemm({.m = dweight.grad.dim(0), .n = dweight.grad.dim(1), .k = rank});
   dispatch(ctx, [&] {
     double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
-    bool accumulate = dweight.accumulate;
+    const auto add_product = [&](std::int64_t begin, std::int64_t end) {
+      cpu::linear(LinearWeightBackward{.dy = values_.slice(begin, end),
+                                       .x = sketch_->values().slice(begin, end),
+                                       .dweight = dweight.grad,
+                                       .accumulate = dweight.accumulate || begin > 0,
+                                       .alpha = alpha});
+    };
     if (groups > 0) {
-      cpu::row_sketch(SketchProduct{.dy = values_.slice(0, groups),
-                                    .x = sketch_->values().slice(0, groups),
-                                    .dweight = dweight.grad,
-                                    .alpha = alpha,
-                                    .accumulate = accumulate});
-      accumulate = true;
+      add_product(0, groups);
     }
-    if (rank == groups) {
-      return;
+    if (rank > groups) {
+      alpha *= sketch_->gamma() * gamma();
+      if (config.wiener) {
+        alpha *= wiener_factor(ctx, site);
+      }
+      add_product(groups, rank);
     }
-    alpha *= sketch_->gamma() * gamma();
-    if (config.wiener) {
-      alpha *= wiener_factor(ctx, site);
-    }
-    cpu::row_sketch(SketchProduct{.dy = values_.slice(groups, rank),
-                                  .x = sketch_->values().slice(groups, rank),
-                                  .dweight = dweight.grad,
-                                  .alpha = alpha,
-                                  .accumulate = accumulate});
   });
 }
 

@@ -44,6 +44,7 @@ class RowSketch final : public ResidualSketch {
 
   RowBins gradient_bins() const;
   void pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank);
+  void sketch_all(const Context& ctx, const Tensor& x);
   void sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank);
   void multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
                       const Tensor& out, bool accumulate) const;

@@ -14,18 +14,8 @@ struct DenseSketch {
   bool accumulate;
 };
 
-/// dweight = (accumulate ? dweight : 0) + alpha * dy^T x
-struct SketchProduct {
-  Tensor dy;       // [R, M]
-  Tensor x;        // [R, N]
-  Tensor dweight;  // [M, N]
-  double alpha;
-  bool accumulate;
-};
-
 namespace cpu {
 void row_sketch(const DenseSketch& args);
-void row_sketch(const SketchProduct& args);
 /// |dy^T x|^2 for dy [R, M] and x [R, N], by the Gram matrices of both.
 double squared_norm_of_product(const Tensor& dy, const Tensor& x);
 /// |x|^2, summed in f64.

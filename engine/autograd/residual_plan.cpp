@@ -104,6 +104,18 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
+std::string path_pattern(std::string_view path) {
+  std::string out;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    const std::string_view word = path.substr(begin, end - begin);
+    const bool is_number = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
+    out.append(out.empty() ? "" : ".").append(is_number ? "*" : word);
+    begin = end + 1;
+  }
+  return out;
+}
+
 ResidualPlan::ResidualPlan(ResidualsConfig config) : config_(expand_preset(std::move(config))) {}
 
 bool ResidualPlan::has_sketches() const {

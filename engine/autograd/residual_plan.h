@@ -162,6 +162,8 @@ Keep without_derivative(Keep keep);
 
 /// Whether `text` matches `pattern`, where * stands for any run of characters and ? for one.
 bool glob_match(std::string_view pattern, std::string_view text);
+/// A dotted path with `*` for its numbers, as a rule would have it: blocks.3.mlp -> blocks.*.mlp.
+std::string path_pattern(std::string_view path);
 
 /// Answers for every residual how it is kept.
 class ResidualPlan {

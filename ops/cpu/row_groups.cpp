@@ -39,12 +39,10 @@ void project(const NearestGroups& args) {
     return;
   }
   std::vector<T> signs(static_cast<std::size_t>(args.projection * channels));
-  Philox::Words words{};
+  std::vector<std::uint32_t> words((signs.size() + 31) / 32);
+  args.stream.fill(kProjectionDraws, words);
   for (std::size_t i = 0; i < signs.size(); ++i) {
-    if (i % 128 == 0) {
-      words = args.stream.words(kProjectionDraws + static_cast<std::uint32_t>(i / 128));
-    }
-    signs[i] = sign<T>(words[i / 32 % 4], static_cast<std::int64_t>(i % 32));
+    signs[i] = sign<T>(words[i / 32], static_cast<std::int64_t>(i % 32));
   }
   gemm({.m = rows, .n = args.projection, .k = channels}, T{1}, {args.x.data<T>(), channels},
        {signs.data(), channels, Transpose::kYes}, T{0}, {features, width});

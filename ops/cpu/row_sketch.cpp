@@ -13,16 +13,6 @@ void row_sketch(const DenseSketch& args) {
   });
 }
 
-void row_sketch(const SketchProduct& args) {
-  const std::int64_t m = args.dy.dim(-1);
-  const std::int64_t n = args.x.dim(-1);
-  visit_real(args.x.dtype(), [&]<typename T>() {
-    gemm({.m = m, .n = n, .k = args.x.dim(0)}, static_cast<T>(args.alpha),
-         {args.dy.data<T>(), m, Transpose::kYes}, {args.x.data<T>(), n},
-         args.accumulate ? T{1} : T{0}, {args.dweight.data<T>(), n});
-  });
-}
-
 double squared_norm_of_product(const Tensor& dy, const Tensor& x) {
   const std::int64_t rank = x.dim(0);
   double sum = 0;

@@ -8,23 +8,10 @@
 namespace ghost {
 namespace {
 
-/// `transformer.h.3.mlp.c_fc.weight` as `transformer.h.*.mlp.c_fc.weight`: what a rule is like.
-std::string without_numbers(std::string_view name) {
-  std::string out;
-  for (std::size_t begin = 0; begin <= name.size();) {
-    const std::size_t end = std::min(name.find('.', begin), name.size());
-    const std::string_view word = name.substr(begin, end - begin);
-    const bool is_number = !word.empty() && word.find_first_not_of("0123456789") == word.npos;
-    out.append(out.empty() ? "" : ".").append(is_number ? "*" : word);
-    begin = end + 1;
-  }
-  return out;
-}
-
 void check_matches(const ParameterStore& store, const std::vector<LrScale>& rules) {
   std::vector<std::string> names;
   for (const auto& parameter : store.all()) {
-    names.push_back(without_numbers(parameter->name));
+    names.push_back(path_pattern(parameter->name));
   }
   for (std::size_t i = 0; i < rules.size(); ++i) {
     bool is_matched = false;

@@ -5,54 +5,23 @@
 
 #include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
+#include "tests/support/norm_pass.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
 namespace {
 
 using test::InputKind;
+using test::largest_difference;
 using test::normal;
+using test::NormPass;
 
-/// Output made again and gradients of x and the weights, under a plan for norm inputs.
-struct Passed {
-  std::vector<double> again;
-  std::vector<double> dx;
-  std::vector<double> dweights;
-  std::int64_t residual_bytes = 0;  // parameters apart
-};
-
-Passed pass(const Tensor& x, Keep keep, std::int64_t basis = 1) {
-  Context ctx(x.storage()->shared_allocator());
-  Tape tape(ResidualPlan({.rules = {{.role = "norm_input", .keep = keep}}}));
-  const Context::Recording recording(ctx, &tape);
-  const Tensor leaf = tape.watch(x);
-  const Tensors weights{tape.watch(normal({64}, 2))};
-  const Tensor y = rms_norm(ctx, leaf, weights[0], 1e-12);
-  const Node& node = tape.nodes().back();
-  Passed out;
-  for (const Node::KeptFacts& facts : node.kept()) {
-    out.residual_bytes += facts.role == Role::kParameter ? 0 : facts.bytes;
-  }
-  out.again = test::values_of(node.op().recompute(ctx, node));
-  const Tensor dy = normal(y.shape().with_first(basis), 4);
-  out.dx =
-      test::values_of(tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(&leaf, 1))[0]);
-  if (basis == 1) {
-    for (const Tensor& gradient :
-         tape.vjp(ctx, std::span(&y, 1), std::span(&dy, 1), std::span(weights))) {
-      const auto values = test::values_of(gradient);
-      out.dweights.insert(out.dweights.end(), values.begin(), values.end());
-    }
-  }
-  return out;
-}
-
-double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
-  double out = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    out = std::max(out, std::abs(a[i] - b[i]));
-  }
-  return out;
+NormPass pass(const Tensor& x, Keep keep, std::int64_t basis = 1) {
+  return test::pass_norm(
+      [](Context& ctx, const Tensor& in, const Tensors& weights) {
+        return rms_norm(ctx, in, weights[0], 1e-12);
+      },
+      x, {normal({64}, 2)}, keep, basis);
 }
 
 TEST_CASE("rms_norm satisfies the op contract", "[ops]") {
@@ -74,12 +43,12 @@ TEST_CASE("rms_norm does not see the scale of x", "[ops]") {
 
 TEST_CASE("rms_norm kept in integers comes close", "[ops]") {
   const Tensor x = normal({2, 3, 64}, 1);
-  const Passed exact = pass(x, Keep::kExact);
-  const Passed exact_3 = pass(x, Keep::kExact, /*basis=*/3);
+  const NormPass exact = pass(x, Keep::kExact);
+  const NormPass exact_3 = pass(x, Keep::kExact, /*basis=*/3);
   const std::pair<Keep, double> kKeeps[] = {{Keep::kInt8, 0.05}, {Keep::kInt4, 0.9}};
   for (const auto& [keep, tolerance] : kKeeps) {
     INFO(enum_name(keep));
-    const Passed passed = pass(x, keep);
+    const NormPass passed = pass(x, keep);
     CHECK(largest_difference(passed.again, exact.again) < 2 * tolerance);
     CHECK(largest_difference(passed.dx, exact.dx) < tolerance);
     CHECK(largest_difference(passed.dx, exact.dx) > tolerance / 100);
@@ -97,8 +66,8 @@ TEST_CASE("rms_norm in integers does not see the size of x", "[ops]") {
     scaled.data<double>()[i] *= i < 64 ? 1024 : 1;
   }
   for (const Keep keep : {Keep::kInt8, Keep::kInt4}) {
-    const Passed large = pass(scaled, keep);
-    const Passed plain = pass(x, keep);
+    const NormPass large = pass(scaled, keep);
+    const NormPass plain = pass(x, keep);
     CHECK(largest_difference(large.again, plain.again) < 1e-9);
     CHECK(largest_difference(large.dweights, plain.dweights) < 1e-9);
   }

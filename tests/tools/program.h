@@ -43,19 +43,24 @@ inline void check_refused(const TemporaryDirectory& dir, const std::string& argu
   CHECK(outcome.out.empty());
 }
 
-/// Trains a tiny character model on a little text in `dir`: runs/tiny, with two checkpoints.
-inline void train_tiny_run(const TemporaryDirectory& dir, const std::string& options = "") {
+/// Prepares a little text, of `lines` lines, as characters: tiny_char/.
+inline void prepare_tiny_text(const TemporaryDirectory& dir, int lines = 120) {
   std::string text;
-  for (int i = 0; i < 120; ++i) {
+  for (int i = 0; i < lines; ++i) {
     text += "line " + std::to_string(i * 37 % 101) + " is not a long one\n";
   }
   dir.write("tiny.txt", text);
+  REQUIRE(run_program(dir, "data prepare tiny.txt --tokenizer char").code == 0);
+}
+
+/// Trains a tiny character model on a little text in `dir`: runs/tiny, with two checkpoints.
+inline void train_tiny_run(const TemporaryDirectory& dir, const std::string& options = "") {
+  prepare_tiny_text(dir);
   dir.write("tiny.yaml",
             "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n"
             "model: {type: gpt, layers: 2, heads: 2, channels: 16, max_seq_len: 16}\n"
             "train: {steps: 6, batch_size: 3, seq_len: 8, threads: 1}\n"
             "eval: {every: 3, batches: 4}\n");
-  REQUIRE(run_program(dir, "data prepare tiny.txt --tokenizer char").code == 0);
   const Outcome trained = run_program(dir, "train tiny.yaml " + options);
   INFO(trained.err);
   REQUIRE(trained.code == 0);

@@ -22,18 +22,13 @@ using test::text_of;
 
 // Dropout, accumulation and frequent checkpoints: everything that a resumed run must repeat.
 void write_run(const TemporaryDirectory& dir) {
-  std::string text;
-  for (int i = 0; i < 400; ++i) {
-    text += "line " + std::to_string(i * 37 % 101) + " is not a long one\n";
-  }
-  dir.write("tiny.txt", text);
+  test::prepare_tiny_text(dir, /*lines=*/400);
   dir.write("tiny.yaml",
             "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n"
             "model: {type: gpt, layers: 2, heads: 2, channels: 16, max_seq_len: 16, dropout: 0.1}\n"
             "train: {steps: 40, batch_size: 3, seq_len: 16, micro_steps: 2, threads: 1}\n"
             "eval: {every: 10, batches: 2}\n"
             "checkpoint: {every: 3, keep_last: 2}\n");
-  REQUIRE(run_program(dir, "data prepare tiny.txt --tokenizer char").code == 0);
 }
 
 struct FinalState {

@@ -26,18 +26,13 @@ const std::string kSweep =
     "         model.tied_head: false}\n";
 
 void write_sweep(const TemporaryDirectory& dir) {
-  std::string text;
-  for (int i = 0; i < 120; ++i) {
-    text += "line " + std::to_string(i * 37 % 101) + " is not a long one\n";
-  }
-  dir.write("tiny.txt", text);
+  test::prepare_tiny_text(dir);
   dir.write("tiny.yaml",
             "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n"
             "model: {type: gpt, layers: 1, heads: 2, channels: 16, max_seq_len: 16}\n"
             "train: {steps: 6, batch_size: 2, seq_len: 8, threads: 1}\n"
             "eval: {every: 3, batches: 4}\n");
   dir.write("tiny.sweep.yaml", kSweep);
-  REQUIRE(run_program(dir, "data prepare tiny.txt --tokenizer char").code == 0);
 }
 
 TEST_CASE("a sweep trains its runs, skips finished ones and resumes the others", "[tools]") {

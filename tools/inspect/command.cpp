@@ -12,21 +12,6 @@
 namespace ghost {
 namespace {
 
-/// transformer.h.3.attn.c_attn.weight -> transformer.h.*.attn.c_attn
-std::string module_pattern(const std::string& parameter) {
-  std::string out;
-  std::size_t begin = 0;
-  const std::size_t end = parameter.rfind('.');
-  while (begin < end) {
-    const std::size_t dot = std::min(parameter.find('.', begin), end);
-    const std::string part = parameter.substr(begin, dot - begin);
-    const bool is_index = part.find_first_not_of("0123456789") == std::string::npos;
-    out += (out.empty() ? "" : ".") + (is_index ? "*" : part);
-    begin = dot + 1;
-  }
-  return out;
-}
-
 void print_parameters(const LanguageModel& model) {
   struct Module {
     std::int64_t tensors = 0;
@@ -35,9 +20,10 @@ void print_parameters(const LanguageModel& model) {
   };
   std::vector<std::pair<std::string, Module>> modules;  // in order of declaration
   for (const auto& parameter : model.parameters().all()) {
-    const std::string name = module_pattern(parameter->name);
+    const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
+    const std::string name = path_pattern(module);
     auto found = std::find_if(modules.begin(), modules.end(),
-                              [&](const auto& module) { return module.first == name; });
+                              [&](const auto& known) { return known.first == name; });
     if (found == modules.end()) {
       modules.emplace_back(name, Module{});
       found = modules.end() - 1;
@@ -57,10 +43,6 @@ void print_parameters(const LanguageModel& model) {
 }
 
 void print_flops(const Config& config, const LanguageModel& model, const MemoryPlan& plan) {
-  double gemm_flops = 0;
-  for (const auto& [shape, count] : plan.gemms) {
-    gemm_flops += static_cast<double>(shape.flops() * count);
-  }
   fmt::print("FLOPs a token          {} (6 N + 12 L C T, N without embeddings only looked up)\n",
              format_short(model.flops_per_token(config.train.seq_len)));
   fmt::print("FLOPs a step           {} for {} tokens\n",
@@ -68,7 +50,7 @@ void print_flops(const Config& config, const LanguageModel& model, const MemoryP
                           static_cast<double>(config.tokens_per_step())),
              format_count(config.tokens_per_step()));
   fmt::print("of these dense GEMMs   {} as run, recomputation included\n\n",
-             format_short(gemm_flops));
+             format_short(plan.gemm_flops()));
 }
 
 void print_bytes(const MemoryPlan& plan) {
@@ -88,15 +70,11 @@ void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t v
              "/ channels", "statistics", "sketches", "peak kept", "peak of all", "GEMM FLOPs");
   const auto print = [&](std::string_view name, const MemoryPlan& plan) {
     const double bytes = plan.block_bytes(/*with_statistics=*/false);
-    double flops = 0;
-    for (const auto& [shape, count] : plan.gemms) {
-      flops += static_cast<double>(shape.flops()) * static_cast<double>(count);
-    }
     fmt::print("{:<28} {:>10.1f} {:>11.2f} {:>11.1f} {:>14} {:>14} {:>14} {:>12}\n", name, bytes,
                bytes / static_cast<double>(config.model.gpt.channels),
                plan.block_bytes(/*with_statistics=*/true) - bytes,
                format_bytes(plan.block_sketch_bytes), format_bytes(plan.kept_peak),
-               format_bytes(plan.total_peak), format_short(flops));
+               format_bytes(plan.total_peak), format_short(plan.gemm_flops()));
   };
   print("this config", own);
   for (const NamedPlan& plan : named_plans(config, vocab_size)) {

@@ -26,6 +26,14 @@ double MemoryPlan::block_bytes(bool with_statistics) const {
   return sum;
 }
 
+double MemoryPlan::gemm_flops() const {
+  double sum = 0;
+  for (const auto& [shape, count] : gemms) {
+    sum += static_cast<double>(shape.flops()) * static_cast<double>(count);
+  }
+  return sum;
+}
+
 MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
   const auto model = make_model(config.model, vocab_size);
   TrainingStep step(config, *model, Device{.type = DeviceType::kDry});

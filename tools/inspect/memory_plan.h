@@ -22,6 +22,8 @@ struct MemoryPlan {
 
   /// Sum over the roles; statistics (means, log-sum-exps) apart.
   double block_bytes(bool with_statistics) const;
+  /// Of the dense products as run, recomputation included.
+  double gemm_flops() const;
 };
 
 /// `vocab_size`: of the data, where model.vocab_size leaves it open.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "engine/autograd/residual_presets.h"
 #include "engine/config/byte_size.h"
 #include "engine/config/nearest_key.h"
 #include "tools/console/quantity.h"
@@ -33,21 +32,6 @@ std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size)
   return found;
 }
 
-/// blocks.3.mlp.c_fc -> blocks.*.mlp.c_fc
-std::string module_pattern(std::string_view module) {
-  std::string out;
-  for (std::size_t i = 0; i < module.size(); ++i) {
-    const bool is_digit = module[i] >= '0' && module[i] <= '9';
-    const bool is_index = is_digit && (out.ends_with('.') || out.ends_with(".*"));
-    if (!is_index) {
-      out += module[i];
-    } else if (out.ends_with('.')) {
-      out += '*';
-    }
-  }
-  return out;
-}
-
 void check_rules(const Config& config, std::int64_t vocab_size) {
   if (config.residuals.rules.empty()) {
     return;
@@ -60,21 +44,19 @@ void check_rules(const Config& config, std::int64_t vocab_size) {
         })) {
       continue;
     }
-    std::string nearest;
+    ResidualRule anywhere = rule;
+    anywhere.module = "*";
+    std::vector<std::string> modules;
     for (const auto& [module, role] : known) {
-      const std::string pattern = module_pattern(module);
-      const bool has_role = glob_match(rule.role, role_name(role)) &&
-                            (rule.keep != Keep::kSketch || role == Role::kLinearInput);
-      if (has_role && (nearest.empty() ||
-                       edit_distance(rule.module, pattern) < edit_distance(rule.module, nearest))) {
-        nearest = pattern;
+      if (anywhere.matches(module, role)) {
+        modules.push_back(path_pattern(module));
       }
     }
     fail<ConfigError>(
         "residuals.rules.{}.module is \"{}\"; it matches no module with a residual of role {}; did "
         "you mean {}?",
         i, rule.module, rule.keep == Keep::kSketch ? role_name(Role::kLinearInput) : rule.role,
-        nearest);
+        nearest_text(rule.module, modules));
   }
 }
 
@@ -82,14 +64,10 @@ NamedPlan plan_of(const Config& config, std::int64_t vocab_size, std::string nam
                   ResidualsConfig residuals, bool is_exact) {
   Config planned = config;
   planned.residuals = residuals;
-  NamedPlan plan{.name = std::move(name),
-                 .residuals = std::move(residuals),
-                 .is_exact = is_exact,
-                 .memory = plan_memory(planned, vocab_size)};
-  for (const auto& [shape, count] : plan.memory.gemms) {
-    plan.gemm_flops += static_cast<double>(shape.flops()) * static_cast<double>(count);
-  }
-  return plan;
+  return {.name = std::move(name),
+          .residuals = std::move(residuals),
+          .is_exact = is_exact,
+          .memory = plan_memory(planned, vocab_size)};
 }
 
 }  // namespace
@@ -143,7 +121,8 @@ Config resolve_residuals(const Config& config, std::int64_t vocab_size, std::str
   }
   const auto chosen =
       std::min_element(plans.begin(), plans.end(), [](const NamedPlan& a, const NamedPlan& b) {
-        return std::pair(!a.is_exact, a.gemm_flops) < std::pair(!b.is_exact, b.gemm_flops);
+        return std::pair(!a.is_exact, a.memory.gemm_flops()) <
+               std::pair(!b.is_exact, b.memory.gemm_flops());
       });
   if (note != nullptr) {
     *note = fmt::format("residuals: {}, {} a step of {} allowed", chosen->name,

@@ -14,7 +14,6 @@ struct NamedPlan {
   ResidualsConfig residuals;
   bool is_exact = true;
   MemoryPlan memory;
-  double gemm_flops = 0;  // dense products of a step
 };
 
 /// Every plan that has a name, for the sizes and sketch options of `config`: the exact ones, then
