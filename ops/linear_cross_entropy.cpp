@@ -11,7 +11,12 @@
 namespace ghost {
 namespace {
 
-enum class Hold { kPieces, kChunk };  // of logits: what a part works on, or all of a chunk of rows
+/// Of logits: what a part works on, or all of a chunk of rows.
+enum class Hold { kPieces, kChunk };
+
+/// Logits that are held from forward to backward, at most: where all of them are this few, 16 MiB
+/// in f32, making them again would cost more than it saves.
+constexpr std::int64_t kFewLogits = 1 << 22;
 
 CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::int64_t channels,
                               Hold hold) {
@@ -37,7 +42,6 @@ CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::i
   }
   pieces.num_strips = quotient(vocab_size, pieces.strip_columns);
   pieces.num_parts = std::min(kParts, pieces.num_strips);
-  pieces.num_slots = hold == Hold::kChunk ? pieces.num_strips : pieces.num_parts;
   return pieces;
 }
 
@@ -53,36 +57,49 @@ class LinearCrossEntropy final : public Op {
 
   std::string_view name() const override { return "linear_cross_entropy"; }
   ResidualSpecs residuals() const override {
-    return {{"x", Role::kLinearInput},        {"weight", Role::kParameter},
-            {"targets", Role::kIndex},        {"lse", Role::kStatistic},
-            {"dlogits", Role::kLossGradient}, {"dx", Role::kLossGradient}};
+    return {{"x", Role::kLinearInput},
+            {"weight", Role::kParameter},
+            {"targets", Role::kIndex},
+            {"lse", Role::kStatistic},
+            {"dlogits", Role::kLossGradient},
+            {"dx", Role::kLossGradient},
+            {"exponentials", Role::kLossGradient},
+            {"maxima", Role::kStatistic}};
   }
 
-  // Backward makes the logits again, piece by piece. Where the weight gradient is a sketch, x is
-  // gone by then: dx and the sketch of dlogits are formed now, for a loss cotangent of 1, and the
-  // logits of a chunk of rows held meanwhile.
+  // Backward makes the logits again, piece by piece, unless they are few. Where the weight gradient
+  // is a sketch, x is gone by then: dx and the sketch of dlogits are formed now, for a loss
+  // cotangent of 1, and the exponentials of a chunk of rows held meanwhile.
   Tensors forward(Context& ctx, Node& node) const override {
     const CrossEntropyRows rows = rows_of(ctx, node.input(0), node.input(1), node.input(2));
     const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
-    const CrossEntropyPieces pieces = pieces_of(rows, is_sketched ? Hold::kChunk : Hold::kPieces);
+    const bool is_kept = !is_sketched && node.is_recorded() && are_few(rows);
+    const Hold hold = is_sketched || is_kept ? Hold::kChunk : Hold::kPieces;
+    const CrossEntropyPieces pieces = pieces_of(rows, hold);
     const std::int64_t count = count_targets(ctx, rows);
-    const CrossEntropyLoss losses{
-        .in = rows,
-        .pieces = pieces,
-        .losses = ctx.empty(rows.targets.shape(), rows.x.dtype()),
-        .logits = logits_scratch(ctx, rows, pieces),
-        .partials = ctx.empty({2, pieces.num_strips, pieces.chunk_rows}, rows.x.dtype())};
+    const Shape strips({pieces.num_strips, pieces.chunk_rows});
+    const CrossEntropyLoss losses{.in = rows,
+                                  .pieces = pieces,
+                                  .losses = ctx.empty(rows.targets.shape(), rows.x.dtype()),
+                                  .exponentials = logits_scratch(ctx, rows, pieces, hold),
+                                  .maxima = ctx.empty(strips, rows.x.dtype()),
+                                  .sums = ctx.empty(strips, rows.x.dtype())};
     ctx.count_gemm(logits_shape(rows));
     node.keep("weight", node.input(1));
     node.keep("targets", is_sketched ? Tensor{} : node.input(2));
     node.keep("lse", is_sketched ? Tensor{} : rows.lse);
+    node.keep("exponentials", is_kept ? losses.exponentials : Tensor{});
+    node.keep("maxima", is_kept ? losses.maxima : Tensor{});
     if (is_sketched) {
       keep_linear_input(ctx, node, "x", node.input(0));
       const auto sketch =
           std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), rows.weight.dim(0));
       const Tensor dx = ctx.empty(rows.x.shape(), rows.x.dtype());
       sketch->form(ctx, [&](const LogitsSketch& target) {
-        CrossEntropyGradient gradient{.dx = dx, .sketch = &target, .logits = losses.logits};
+        CrossEntropyGradient gradient{.dx = dx,
+                                      .sketch = &target,
+                                      .exponentials = losses.exponentials,
+                                      .maxima = losses.maxima};
         complete(ctx, rows, pieces, count, gradient);
         launch(ctx, CrossEntropyLossAndGradient{.loss = losses, .gradient = gradient});
       });
@@ -112,8 +129,10 @@ class LinearCrossEntropy final : public Op {
     CrossEntropyRows rows =
         rows_of(ctx, node.residual("x"), node.residual("weight"), node.residual("targets"));
     rows.lse = node.residual("lse");
-    const CrossEntropyPieces pieces = pieces_of(rows, Hold::kPieces);
-    CrossEntropyGradient outputs{.logits = logits_scratch(ctx, rows, pieces)};
+    CrossEntropyGradient outputs{.exponentials = node.residual("exponentials"),
+                                 .maxima = node.residual("maxima")};
+    const bool is_kept = outputs.exponentials.defined();
+    const CrossEntropyPieces pieces = pieces_of(rows, is_kept ? Hold::kChunk : Hold::kPieces);
     if (pullback.wanted(0)) {
       outputs.dx = ctx.empty(rows.x.shape(), rows.x.dtype());
     }
@@ -123,7 +142,9 @@ class LinearCrossEntropy final : public Op {
       outputs.accumulate_dweight = target.accumulate;
       outputs.alpha = item(pullback.dy());
     }
-    ctx.count_gemm(logits_shape(rows));
+    if (!is_kept) {
+      ctx.count_gemm(logits_shape(rows));
+    }
     complete(ctx, rows, pieces, count_targets(ctx, rows), outputs);
     launch(ctx, outputs);
     if (pullback.wanted(0)) {
@@ -146,9 +167,14 @@ class LinearCrossEntropy final : public Op {
   static CrossEntropyPieces pieces_of(const CrossEntropyRows& rows, Hold hold) {
     return cut_pieces(rows.x.dim(0), rows.weight.dim(0), rows.x.dim(1), hold);
   }
+  static bool are_few(const CrossEntropyRows& rows) {
+    return rows.x.dim(0) * rows.weight.dim(0) <= kFewLogits;
+  }
   static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows,
-                               const CrossEntropyPieces& pieces) {
-    return ctx.empty({pieces.num_slots, pieces.chunk_rows, pieces.strip_columns}, rows.x.dtype());
+                               const CrossEntropyPieces& pieces, Hold hold) {
+    return ctx.empty({hold == Hold::kChunk ? pieces.num_strips : pieces.num_parts,
+                      pieces.chunk_rows, pieces.strip_columns},
+                     rows.x.dtype());
   }
   static GemmShape logits_shape(const CrossEntropyRows& rows) {
     return {.m = rows.x.dim(0), .n = rows.weight.dim(0), .k = rows.weight.dim(1)};
@@ -171,6 +197,7 @@ class LinearCrossEntropy final : public Op {
     gradient.in = rows;
     gradient.pieces = pieces;
     gradient.scale = 1.0 / static_cast<double>(count);
+    gradient.dlogits = logits_scratch(ctx, rows, pieces, Hold::kPieces);
     if (gradient.dx.defined()) {
       ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});
       gradient.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());

@@ -33,18 +33,18 @@ struct CrossEntropyPieces {
   std::int64_t strip_columns = 0;
   std::int64_t num_strips = 0;
   std::int64_t num_parts = 0;
-  /// Pieces of logits there is room for: one a part, or one a strip where all of a chunk's logits
-  /// are held until their gradient has been used.
-  std::int64_t num_slots = 0;
 };
 
 /// lse and losses of all rows.
 struct CrossEntropyLoss {
   CrossEntropyRows in;
   CrossEntropyPieces pieces;
-  Tensor losses;    // [rows]
-  Tensor logits;    // [slots, chunk_rows, strip_columns], scratch
-  Tensor partials;  // [2, strips, chunk_rows], scratch: maxima and sums of strips
+  Tensor losses;  // [rows]
+  /// exp(logits - maximum of the row in its strip): [strips, chunk_rows, strip_columns] to be held,
+  /// those of the last chunk in the end; [parts, chunk_rows, strip_columns] as scratch.
+  Tensor exponentials;
+  Tensor maxima;  // [strips, chunk_rows]
+  Tensor sums;    // [strips, chunk_rows], scratch
 };
 
 /// A sketch of the gradient of the logits, formed while they are at hand.
@@ -56,7 +56,7 @@ struct LogitsSketch {
   double* row_squares = nullptr;                // [rows] grow by |dlogits_i|^2; null: not asked for
 };
 
-/// With dlogits = scale * (exp(logits - lse) - onehot(target)), made again piece by piece:
+/// With dlogits = scale * (exp(logits - lse) - onehot(target)), piece by piece:
 ///   dx = dlogits weight,   dweight = alpha dlogits^T x,   sketch.out = S dlogits
 struct CrossEntropyGradient {
   CrossEntropyRows in;
@@ -67,11 +67,13 @@ struct CrossEntropyGradient {
   double alpha = 1;
   bool accumulate_dweight = false;
   const LogitsSketch* sketch = nullptr;
-  Tensor logits;    // [slots, chunk_rows, strip_columns], scratch
-  Tensor dx_parts;  // [parts, chunk_rows, C], scratch
+  Tensor exponentials;  // held by CrossEntropyLoss; undefined: logits are made again
+  Tensor maxima;        // likewise
+  Tensor dlogits;       // [parts, chunk_rows, strip_columns], scratch
+  Tensor dx_parts;      // [parts, chunk_rows, C], scratch
 };
 
-/// Both in one go, with one slot a strip: the logits are made once.
+/// Both in one go, chunk by chunk, with exponentials that are held.
 struct CrossEntropyLossAndGradient {
   CrossEntropyLoss loss;
   CrossEntropyGradient gradient;

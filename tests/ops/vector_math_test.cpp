@@ -37,5 +37,33 @@ TEST_CASE("the vector exponential keeps what is not finite", "[ops]") {
   CHECK(std::isnan(vector_exp(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST_CASE("the vector hyperbolic tangent is within four units in the last place", "[ops]") {
+  std::vector<float> x;
+  for (float size = 1e-8F; size < 12; size *= 1.003F) {
+    x.push_back(size);
+    x.push_back(-size);
+  }
+  std::vector<float> y(x.size());
+#pragma omp simd
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    y[i] = vector_tanh(x[i]);
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::tanh(static_cast<double>(x[i]));
+    const auto next = std::nextafter(static_cast<float>(std::abs(exact)), 2.0F);
+    const double unit = std::abs(next - static_cast<float>(std::abs(exact)));
+    INFO(x[i]);
+    CHECK(std::abs(y[i] - exact) <= 4 * unit);
+  }
+}
+
+TEST_CASE("the vector hyperbolic tangent keeps signs and what is not finite", "[ops]") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  CHECK(vector_tanh(kInfinity) == 1);
+  CHECK(vector_tanh(-kInfinity) == -1);
+  CHECK(std::signbit(vector_tanh(-0.0F)));
+  CHECK(std::isnan(vector_tanh(std::numeric_limits<float>::quiet_NaN())));
+}
+
 }  // namespace
 }  // namespace ghost::cpu
