@@ -185,14 +185,29 @@ class Context {
   Observer observer_;
 };
 
-/// The one place where an op meets a backend: runs `cpu` on a CPU, nothing on a dry device.
+/// The one place where an op meets a backend: runs `cpu` on a CPU, `cuda` on a GPU in builds that
+/// have that backend, nothing on a dry device.
+template <typename Cpu, typename Cuda>
+void dispatch(const Context& ctx, Cpu&& cpu, Cuda&& cuda) {
+  switch (ctx.device().type) {
+    case DeviceType::kDry:
+      return;
+    case DeviceType::kCpu:
+      cpu();
+      return;
+    case DeviceType::kCuda:
+      if constexpr (kHasCuda) {
+        cuda();
+      }
+      return;
+  }
+}
+
+/// For what has no kernel on a GPU yet.
 template <typename Cpu>
 void dispatch(const Context& ctx, Cpu&& cpu) {
-  if (ctx.device().is_dry()) {
-    return;
-  }
-  GHOST_CHECK(ctx.device().is_cpu(), "this op has no kernel for {}", ctx.device().name());
-  cpu();
+  dispatch(ctx, std::forward<Cpu>(cpu),
+           [&] { fail("this op has no kernel for {}", ctx.device().name()); });
 }
 
 }  // namespace ghost
