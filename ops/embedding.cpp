@@ -37,11 +37,13 @@ class Embedding final : public Op {
     if (!pullback.wanted(1)) {
       return;
     }
-    const GradientTarget target = pullback.target(1);
+    const GradientTarget target = pullback.sparse_target(1);
     launch(ctx, EmbeddingBackward{.tokens = node.residual("tokens"),
                                   .dy = pullback.dy(),
                                   .dtable = target.grad,
-                                  .accumulate_dtable = target.accumulate});
+                                  .accumulate_dtable = target.accumulate,
+                                  .zeros = target.zeros,
+                                  .offset = target.offset});
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "engine/autograd/zero_blocks.h"
 #include "engine/tensor/tensor.h"
 
 namespace ghost {
@@ -16,6 +17,8 @@ struct EmbeddingBackward {
   Tensor dy;      // [n, C]
   Tensor dtable;  // [V, C]
   bool accumulate_dtable;
+  ZeroBlocks* zeros;  // of the buffer in which dtable starts at element `offset`, or null
+  std::int64_t offset;
 };
 
 struct PositionEmbeddingForward {

@@ -4,6 +4,7 @@
 #
 #   tools/install_deps.sh          what building and testing need
 #   tools/install_deps.sh --dev    and the formatter that .ci/run checks with
+#   tools/install_deps.sh --list   only prints their names
 set -euo pipefail
 
 packages=(
@@ -16,8 +17,12 @@ packages=(
 for argument in "$@"; do
   case "$argument" in
     --dev) packages+=(clang-format-14) ;;
+    --list)
+      printf '%s\n' "${packages[@]}"
+      exit 0
+      ;;
     *)
-      echo "install_deps.sh: unknown argument $argument; expected --dev or nothing" >&2
+      echo "install_deps.sh: unknown argument $argument; expected --dev, --list or nothing" >&2
       exit 2
       ;;
   esac

@@ -80,8 +80,11 @@ void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DT
     }
     group.values = Tensor(allocator, {count}, dtype, MemoryTag::kParameters);
     group.grads = Tensor(allocator, {count}, dtype, MemoryTag::kGradients);
+    group.zeros = std::make_unique<ZeroBlocks>(count);
     std::int64_t offset = 0;
     for (Parameter* parameter : group.members) {
+      parameter->zeros = group.zeros.get();
+      parameter->offset = offset;
       const std::int64_t end = offset + parameter->shape.numel();
       parameter->value = group.values.slice(offset, end).reshape(parameter->shape);
       parameter->grad = group.grads.slice(offset, end).reshape(parameter->shape);
@@ -126,7 +129,8 @@ void ParameterStore::begin_gradients() {
 
 void ParameterStore::finish_gradients() {
   for (const auto& parameter : parameters_) {
-    if (!parameter->claim_grad()) {
+    if (!parameter->has_grad) {
+      parameter->claim_grad();
       fill_zero(parameter->grad);
     }
   }

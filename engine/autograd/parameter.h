@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/autograd/zero_blocks.h"
 #include "engine/tensor/tensor.h"
 
 namespace ghost {
@@ -34,9 +35,18 @@ struct Parameter {
   Tensor value;
   Tensor grad;
   bool has_grad = false;  // this step's backward passes have written `grad`; before, it is stale
+  ZeroBlocks* zeros = nullptr;  // of its group; null without a store
+  std::int64_t offset = 0;      // elements before it in its group
 
   /// The gradient as an accumulation target: whether to add to it or to overwrite it.
-  bool claim_grad() { return std::exchange(has_grad, true); }
+  bool claim_grad() {
+    if (zeros != nullptr) {
+      zeros->forget(offset, offset + shape.numel());
+    }
+    return claim_sparse_grad();
+  }
+  /// The same for who writes few elements and answers for `zeros`.
+  bool claim_sparse_grad() { return std::exchange(has_grad, true); }
 };
 
 /// All parameters of one decay group, contiguous: an optimizer pass or a reduction is one call.
@@ -44,7 +54,8 @@ struct ParameterGroup {
   Decay decay = Decay::kNo;
   Tensor values;
   Tensor grads;
-  std::vector<Parameter*> members;  // in order of their offsets
+  std::unique_ptr<ZeroBlocks> zeros;  // of grads
+  std::vector<Parameter*> members;    // in order of their offsets
 };
 
 /// Owns a model's parameters. First every module declares its own (nothing is allocated, so a plan

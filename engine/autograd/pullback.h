@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "engine/autograd/node.h"
+#include "engine/autograd/zero_blocks.h"
 
 namespace ghost {
 
@@ -10,6 +11,9 @@ namespace ghost {
 struct GradientTarget {
   Tensor grad;
   bool accumulate = false;  // add to what is there; otherwise its contents are undefined: overwrite
+  /// Of the buffer in which the gradient starts at element `offset`, for sparse targets; else null.
+  ZeroBlocks* zeros = nullptr;
+  std::int64_t offset = 0;
 };
 
 /// One call of a backward rule: cotangents of the outputs come in, cotangents of the inputs go out.
@@ -27,6 +31,8 @@ class Pullback {
   virtual void give(std::size_t input, Tensor dx) = 0;
   /// For weight inputs instead of `give`. Throws ghost::Error when P > 1.
   virtual GradientTarget target(std::size_t input) = 0;
+  /// The same for ops that write few rows of a large weight: they keep `zeros` true.
+  virtual GradientTarget sparse_target(std::size_t input) = 0;
   /// Whether gradients of parameters are part of this backward pass.
   virtual bool wants_parameters() const = 0;
 };

@@ -154,14 +154,27 @@ class Tape::NodePullback final : public Pullback {
   }
 
   GradientTarget target(std::size_t input) override {
+    GradientTarget found = sparse_target(input);
+    if (found.zeros != nullptr) {
+      found.zeros->forget(found.offset, found.offset + found.grad.numel());
+      found.zeros = nullptr;
+    }
+    return found;
+  }
+
+  GradientTarget sparse_target(std::size_t input) override {
     const TensorFacts& facts = node_.inputs_facts_.at(input);
     GHOST_CHECK(basis_size_ == 1,
                 "the gradient of a weight of {} was asked for {} cotangents at once; expected 1",
                 node_.op().name(), basis_size_);
     Node& leaf = tape_.node_at(facts.origin);
     if (leaf.parameter_ != nullptr && wants_parameters()) {
-      const bool accumulate = leaf.parameter_->claim_grad();
-      return {.grad = leaf.parameter_->grad, .accumulate = accumulate};
+      Parameter& parameter = *leaf.parameter_;
+      const bool accumulate = parameter.claim_sparse_grad();
+      return {.grad = parameter.grad,
+              .accumulate = accumulate,
+              .zeros = parameter.zeros,
+              .offset = parameter.offset};
     }
     Tensor& pending = leaf.cotangents_[static_cast<std::size_t>(facts.origin.output)];
     if (pending.defined()) {

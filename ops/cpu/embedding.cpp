@@ -3,7 +3,6 @@
 
 #include "engine/tensor/primitives.h"
 #include "ops/cpu/parallel.h"
-#include "ops/cpu/streaming.h"
 #include "ops/embedding_kernels.h"
 
 namespace ghost::cpu {
@@ -30,17 +29,25 @@ void forward(const EmbeddingForward& args) {
   }
 }
 
-// Clears a gradient of the step before, in which few rows were touched: the others are only read.
+// Clears what the step before left, and notes it; a block that is another parameter's too is
+// cleared in part and not noted.
 template <typename T>
-void clear_rows(const Tensor& dtable) {
-  const std::int64_t rows = dtable.dim(0);
-  const std::int64_t channels = dtable.dim(1);
-#pragma omp parallel for schedule(static) if (dtable.numel() > kParallelElements)
-  for (std::int64_t row = 0; row < rows; ++row) {
-    T* values = dtable.data<T>() + row * channels;
-    prefetch_ahead(values, channels);
-    if (!is_zero(values, channels)) {
-      std::fill_n(values, channels, T{0});
+void clear(const EmbeddingBackward& args) {
+  constexpr std::int64_t kBlock = ZeroBlocks::kElements;
+  const std::int64_t begin = args.offset;
+  const std::int64_t end = args.offset + args.dtable.numel();
+  const std::int64_t last_block = (end - 1) / kBlock;
+  T* flat = args.dtable.data<T>() - begin;
+#pragma omp parallel for schedule(static) if (args.dtable.numel() > kParallelElements)
+  for (std::int64_t block = begin / kBlock; block <= last_block; ++block) {
+    if (args.zeros->is_zero(block)) {
+      continue;
+    }
+    const std::int64_t first = std::max(begin, block * kBlock);
+    const std::int64_t last = std::min(end, (block + 1) * kBlock);
+    std::fill(flat + first, flat + last, T{0});
+    if (last - first == kBlock) {
+      args.zeros->set_zero(block);
     }
   }
 }
@@ -54,8 +61,18 @@ void backward(const EmbeddingBackward& args) {
   const std::int64_t channels = args.dtable.dim(1);
   const std::int32_t* tokens = args.tokens.data<std::int32_t>();
   const std::int64_t groups = (channels + kColumns - 1) / kColumns;
-  if (!args.accumulate_dtable) {
-    clear_rows<T>(args.dtable);
+  if (args.zeros == nullptr) {
+    if (!args.accumulate_dtable) {
+      fill_zero(args.dtable);
+    }
+  } else {
+    if (!args.accumulate_dtable) {
+      clear<T>(args);
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t row = args.offset + tokens[i] * channels;
+      args.zeros->forget(row, row + channels);
+    }
   }
 #pragma omp parallel if (args.dy.numel() > kParallelElements)
   {

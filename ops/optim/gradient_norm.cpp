@@ -10,7 +10,7 @@ namespace ghost {
 double gradient_norm(const Context& ctx, const ParameterStore& store) {
   double sum_sq = 0;
   for (const ParameterGroup& group : store.groups()) {
-    dispatch(ctx, [&] { sum_sq += cpu::sum_of_squares(group.grads); });
+    dispatch(ctx, [&] { sum_sq += cpu::sum_of_squares(group.grads, *group.zeros); });
   }
   return std::sqrt(sum_sq);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "engine/autograd/zero_blocks.h"
 #include "engine/tensor/tensor.h"
 
 namespace ghost {
@@ -29,6 +30,8 @@ struct SgdUpdate {
   double momentum;
   double weight_decay;
   bool is_nesterov;
+  const ZeroBlocks* zeros;  // of the buffer in which grads start at element `offset`
+  std::int64_t offset;
 };
 
 namespace cpu {
@@ -37,7 +40,7 @@ void adamw(const AdamWUpdate& args);
 void sgd(const SgdUpdate& args);
 
 /// Sum of squares of an f32 or f64 tensor, in f64 and in an order that depends on its size only.
-double sum_of_squares(const Tensor& x);
+double sum_of_squares(const Tensor& x, const ZeroBlocks& zeros);
 
 }  // namespace cpu
 }  // namespace ghost

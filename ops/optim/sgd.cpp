@@ -35,7 +35,9 @@ void Sgd::step(Context& ctx, ParameterStore& store, const OptimizerStep& args) {
                           .lr = args.lr * range.lr_scale,
                           .momentum = options_.momentum,
                           .weight_decay = group.decay == Decay::kYes ? options_.weight_decay : 0.0,
-                          .is_nesterov = options_.is_nesterov});
+                          .is_nesterov = options_.is_nesterov,
+                          .zeros = group.zeros.get(),
+                          .offset = range.begin});
   }
 }
 

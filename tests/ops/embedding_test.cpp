@@ -1,6 +1,11 @@
 #include "ops/embedding.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "engine/tensor/primitives.h"
+#include "ops/optim/gradient_norm.h"
+#include "ops/optim/sgd.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 
@@ -56,6 +61,69 @@ TEST_CASE("embedding adds to a gradient that is there", "[ops]") {
                            tensor_of({1, 1, 2, 2}, {10, 20, 30, 40})};
   tape.pull(ctx, outputs, cotangents, {}, Tape::Parameters::kAccumulate);
   CHECK(test::values_of(table.grad) == std::vector<double>{14, 26, 30, 40, 0, 0});
+}
+
+// The table lies between others, its ends within blocks that are theirs too.
+TEST_CASE("an embedding's gradient knows where it is zero", "[ops]") {
+  constexpr std::int64_t kVocab = 8000;
+  constexpr std::int64_t kChannels = 16;
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& before = store.declare("before", {1, 100}, Decay::kYes, {InitKind::kNormal, 1});
+  Parameter& table = store.declare("wte", {kVocab, kChannels}, Decay::kYes, {});
+  Parameter& after = store.declare("after", {3, 50}, Decay::kYes, {InitKind::kNormal, 1});
+  store.materialize(ctx.allocator(), DType::kF64);
+  store.initialize(1);
+  const ZeroBlocks& zeros = *store.groups()[0].zeros;
+  Sgd sgd({.momentum = 0.9}, ctx, store);
+  std::vector<double> values(kVocab * kChannels);
+  std::vector<double> average(values.size());
+  for (std::uint64_t step = 1; step <= 3; ++step) {
+    const Tensor tokens = test::integers({2, 4}, kVocab, step);
+    const Tensor dy = normal({1, 2, 4, kChannels}, step);
+    fill(before.grad, 1);
+    fill(after.grad, 1);
+    store.begin_gradients();
+    before.claim_grad();
+    after.claim_grad();
+    Tape tape;
+    const Context::Recording recording(ctx, &tape);
+    const Tensor y = embedding(ctx, tokens, ctx.use(table));
+    tape.pull(ctx, std::span(&y, 1), std::span(&dy, 1), {}, Tape::Parameters::kAccumulate);
+    store.finish_gradients();
+
+    std::vector<double> grad(values.size());
+    for (std::int64_t i = 0; i < 8 * kChannels; ++i) {
+      const std::int64_t row = tokens.data<std::int32_t>()[i / kChannels];
+      grad[static_cast<std::size_t>(row * kChannels + i % kChannels)] += dy.data<double>()[i];
+    }
+    CHECK((test::values_of(table.grad) == grad));
+    int known = 0;
+    const auto flat = store.groups()[0].grads.span<double>();
+    bool are_zero = true;
+    for (std::size_t i = 0; i < flat.size(); ++i) {
+      const bool is_known = zeros.is_zero(static_cast<std::int64_t>(i) / ZeroBlocks::kElements);
+      known += is_known ? 1 : 0;
+      are_zero = are_zero && (!is_known || flat[i] == 0);
+    }
+    CHECK(known >= 20 * ZeroBlocks::kElements);
+    CHECK(are_zero);
+
+    double sum_sq = 250;
+    for (std::size_t i = 0; i < grad.size(); ++i) {
+      sum_sq += grad[i] * grad[i];
+      average[i] = 0.9 * average[i] + grad[i];
+      values[i] -= 0.1 * average[i];
+    }
+    CHECK(gradient_norm(ctx, store) == Approx(std::sqrt(sum_sq)).epsilon(1e-12));
+    sgd.step(ctx, store, {.lr = 0.1, .step = static_cast<std::int64_t>(step)});
+    double worst = 0;
+    const auto updated = test::values_of(table.value);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      worst = std::max(worst, std::abs(updated[i] - values[i]));
+    }
+    CHECK(worst < 1e-14);
+  }
 }
 
 TEST_CASE("embedding refuses tokens that the table does not have", "[ops]") {

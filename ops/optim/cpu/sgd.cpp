@@ -28,9 +28,9 @@ void update_plain(const SgdUpdate& args) {
   }
 }
 
-// One pass: reads p, g, m and writes p, m, 5 words of traffic an element; 2 where neither gradient
-// nor momentum is left, as in most rows of an embedding. Elements do not meet, so the result does
-// not depend on the number of threads.
+// One pass: reads p, g, m and writes p, m, 5 words of traffic an element; of an embedding, whose
+// gradient is zero but for few rows, 4, and 1 where no momentum is left. Elements do not meet, so
+// the result does not depend on the number of threads.
 template <typename T>
 void update_with_momentum(const SgdUpdate& args) {
   const auto grad_scale = static_cast<T>(args.grad_scale);
@@ -41,6 +41,10 @@ void update_with_momentum(const SgdUpdate& args) {
   const T of_grad = args.is_nesterov ? T{1} : T{0};
   const T of_average = args.is_nesterov ? momentum : T{1};
   const std::int64_t n = args.values.numel();
+  static constexpr T kNoGradient[kBlock] = {};
+  const auto is_zero_block = [&](std::int64_t element) {
+    return args.zeros->is_zero((args.offset + element) / ZeroBlocks::kElements);
+  };
 #pragma omp parallel if (n > kParallelElements)
   {
     const FlushDenormals flush;
@@ -48,12 +52,14 @@ void update_with_momentum(const SgdUpdate& args) {
     for (std::int64_t piece = 0; piece < n; piece += kPiece) {
       for (std::int64_t begin = piece; begin < std::min(n, piece + kPiece); begin += kBlock) {
         T* __restrict__ p = args.values.data<T>() + begin;
-        const T* __restrict__ g = args.grads.data<T>() + begin;
         T* __restrict__ m = args.average.data<T>() + begin;
         const std::int64_t size = std::min(kBlock, n - begin);
+        const bool has_gradient = !is_zero_block(begin) || !is_zero_block(begin + size - 1);
+        const T* __restrict__ g = has_gradient ? args.grads.data<T>() + begin : kNoGradient;
         prefetch_ahead(m, size);
-        prefetch_ahead(g, size);
-        if (weight_decay == 0 && is_zero(m, size) && is_zero(g, size)) {
+        if (has_gradient) {
+          prefetch_ahead(g, size);
+        } else if (weight_decay == 0 && is_zero(m, size)) {
           continue;
         }
 #pragma omp simd

@@ -9,16 +9,19 @@ namespace {
 
 // Blocks of a fixed size, summed one by one and then in their order: threads only choose who adds a
 // block, never what is added to what.
-constexpr std::int64_t kBlock = 4096;
+constexpr std::int64_t kBlock = ZeroBlocks::kElements;
 // Sums side by side in a block: one alone waits for each of its additions.
 constexpr std::int64_t kLanes = 32;
 
 template <typename T>
-double sum(const T* x, std::int64_t n) {
+double sum(const T* x, std::int64_t n, const ZeroBlocks& zeros) {
   const std::int64_t num_blocks = (n + kBlock - 1) / kBlock;
   std::vector<double> partial(static_cast<std::size_t>(num_blocks));
 #pragma omp parallel for schedule(static) if (num_blocks > 4)
   for (std::int64_t block = 0; block < num_blocks; ++block) {
+    if (zeros.is_zero(block)) {
+      continue;
+    }
     const std::int64_t end = std::min(n, (block + 1) * kBlock);
     std::int64_t i = block * kBlock;
     double lanes[kLanes] = {};
@@ -48,8 +51,8 @@ double sum(const T* x, std::int64_t n) {
 
 }  // namespace
 
-double sum_of_squares(const Tensor& x) {
-  return visit_real(x.dtype(), [&]<typename T>() { return sum(x.data<T>(), x.numel()); });
+double sum_of_squares(const Tensor& x, const ZeroBlocks& zeros) {
+  return visit_real(x.dtype(), [&]<typename T>() { return sum(x.data<T>(), x.numel(), zeros); });
 }
 
 }  // namespace ghost::cpu
