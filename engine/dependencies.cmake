@@ -48,7 +48,7 @@ ghost_report("Catch2" "${Catch2_VERSION}" "GHOSTGRAD_TESTS is off, no tests are 
 ghost_report("MPI" "${MPI_CXX_VERSION}" "runs use one process")
 ghost_report("CUDA Toolkit" "${CUDAToolkit_VERSION}" "the CUDA backend cannot be built")
 if(GHOSTGRAD_CUDA)
-  message(STATUS "  backends: cpu (the CUDA backend has no kernels yet; device: cuda is refused at run time)")
+  message(STATUS "  backends: cpu, cuda")
 else()
   message(STATUS "  backends: cpu (GHOSTGRAD_CUDA is OFF)")
 endif()

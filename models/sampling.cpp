@@ -6,6 +6,8 @@
 #include <numeric>
 
 #include "engine/config/check_range.h"
+#include "engine/tensor/host.h"
+#include "engine/tensor/primitives.h"
 
 namespace ghost {
 namespace {
@@ -42,8 +44,11 @@ std::vector<std::int32_t> candidates(std::span<const double> logits,
 /// The first `vocab_size` logits after the only sequence's last token.
 std::vector<double> next_logits(const Tensor& logits, std::int64_t vocab_size) {
   std::vector<double> row(static_cast<std::size_t>(vocab_size));
-  visit_real(logits.dtype(),
-             [&]<typename T>() { std::copy_n(logits.data<T>(), row.size(), row.begin()); });
+  const Tensor host = on_host(logits);
+  visit_floating(logits.dtype(), [&]<typename T>() {
+    std::transform(host.data<T>(), host.data<T>() + vocab_size, row.begin(),
+                   [](T logit) { return to_double(logit); });
+  });
   return row;
 }
 
@@ -81,7 +86,9 @@ class Reader {
   /// Reads the last `length` tokens of the text.
   void step(std::int64_t length) {
     const Tensor tokens = ctx_.empty({1, length}, DType::kI32, MemoryTag::kBatch);
-    std::copy(text_.end() - length, text_.end(), tokens.data<std::int32_t>());
+    const Tensor place = host_place(tokens);
+    std::copy(text_.end() - length, text_.end(), place.data<std::int32_t>());
+    copy(tokens, place);
     logits_ = model_.step(ctx_, tokens, state_);
   }
 

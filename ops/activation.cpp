@@ -9,7 +9,8 @@ namespace {
 // The only lines of these ops that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::activation(args); });
+  dispatch(
+      ctx, [&] { cpu::activation(args); }, [&] { cuda::activation(args); });
 }
 
 /// y = f(x) element by element; f' is computed from x.

@@ -14,7 +14,7 @@ enum class GeluForm {
 ///   kErf   y = x * (1 + erf(x / sqrt(2))) / 2
 ///   kTanh  y = x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2
 ///
-/// x       any shape, f32 or f64
+/// x       any shape, f32, bf16 or f64
 /// returns y, shape and dtype of x
 /// keeps   x (activation_input), or f'(x) where the plan says derivative(int8 | int4); the output
 ///         can then not be made again

@@ -34,4 +34,10 @@ void activation(const ActivationBackward& args);
 void activation(const ActivationDerivativeBackward& args);
 }  // namespace cpu
 
+namespace cuda {
+void activation(const ActivationForward& args);
+void activation(const ActivationBackward& args);
+void activation(const ActivationDerivativeBackward& args);
+}  // namespace cuda
+
 }  // namespace ghost

@@ -9,7 +9,8 @@ namespace {
 // The only lines of these ops that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::arithmetic(args); });
+  dispatch(
+      ctx, [&] { cpu::arithmetic(args); }, [&] { cuda::arithmetic(args); });
 }
 
 class AddOp final : public Op {

@@ -23,4 +23,9 @@ void arithmetic(const Add& args);
 void arithmetic(const MulScalar& args);
 }  // namespace cpu
 
+namespace cuda {
+void arithmetic(const Add& args);
+void arithmetic(const MulScalar& args);
+}  // namespace cuda
+
 }  // namespace ghost

@@ -9,11 +9,13 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::attention(args); });
+  dispatch(
+      ctx, [&] { cpu::attention(args); }, [&] { cuda::attention(args); });
 }
 
-Tensor workspace_for(const Context& ctx, DType dtype) {
-  return ctx.empty({cpu::attention_workspace()}, dtype);
+// Scratch of the CPU's kernels; those of a GPU need none.
+Tensor workspace_for(const Context& ctx, const Shape& shape, DType dtype) {
+  return ctx.device().is_cuda() ? Tensor{} : ctx.empty(shape, dtype);
 }
 
 class Attention final : public Op {
@@ -30,12 +32,13 @@ class Attention final : public Op {
     const std::int64_t batch = qkv.dim(0);
     const std::int64_t seq_len = qkv.dim(1);
     Tensor o = ctx.empty({batch, seq_len, shape_.width()}, qkv.dtype());
-    Tensor lse = ctx.empty({batch, shape_.heads, seq_len}, qkv.dtype());
-    launch(ctx, AttentionForward{.qkv = qkv,
-                                 .o = o,
-                                 .lse = lse,
-                                 .workspace = workspace_for(ctx, qkv.dtype()),
-                                 .shape = shape_});
+    Tensor lse = ctx.empty({batch, shape_.heads, seq_len}, statistic_dtype(qkv.dtype()));
+    launch(ctx, AttentionForward{
+                    .qkv = qkv,
+                    .o = o,
+                    .lse = lse,
+                    .workspace = workspace_for(ctx, {cpu::attention_workspace()}, qkv.dtype()),
+                    .shape = shape_});
     node.keep("qkv", qkv);
     node.keep("o", o);
     node.keep("lse", lse);
@@ -49,15 +52,15 @@ class Attention final : public Op {
     const Tensor qkv = node.residual("qkv");
     const Tensor lse = node.residual("lse");
     Tensor dqkv = ctx.empty(qkv.shape().with_first(dout.dim(0)), qkv.dtype());
-    launch(ctx,
-           AttentionBackward{.qkv = qkv,
-                             .o = node.residual("o"),
-                             .lse = lse,
-                             .dout = dout,
-                             .dqkv = dqkv,
-                             .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
-                             .workspace = workspace_for(ctx, qkv.dtype()),
-                             .shape = shape_});
+    launch(ctx, AttentionBackward{
+                    .qkv = qkv,
+                    .o = node.residual("o"),
+                    .lse = lse,
+                    .dout = dout,
+                    .dqkv = dqkv,
+                    .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
+                    .workspace = workspace_for(ctx, {cpu::attention_workspace()}, qkv.dtype()),
+                    .shape = shape_});
     pullback.give(0, dqkv);
   }
 
@@ -95,14 +98,14 @@ Tensor cached_attention(Context& ctx, const Tensor& qkv, const AttentionShape& s
               "cached_attention: {} more tokens after {}; the cache holds {}", seq_len,
               cache.length, cache.keys.dim(1));
   Tensor o = ctx.empty({qkv.dim(0), seq_len, shape.width()}, qkv.dtype());
-  launch(ctx, CachedAttention{
-                  .qkv = qkv,
-                  .keys = cache.keys,
-                  .values = cache.values,
-                  .o = o,
-                  .workspace = ctx.empty({qkv.dim(0), shape.heads, cache.keys.dim(1)}, qkv.dtype()),
-                  .start = cache.length,
-                  .shape = shape});
+  launch(ctx, CachedAttention{.qkv = qkv,
+                              .keys = cache.keys,
+                              .values = cache.values,
+                              .o = o,
+                              .workspace = workspace_for(
+                                  ctx, {qkv.dim(0), shape.heads, cache.keys.dim(1)}, qkv.dtype()),
+                              .start = cache.length,
+                              .shape = shape});
   cache.length += seq_len;
   return o;
 }

@@ -18,11 +18,12 @@ struct AttentionShape {
 ///
 ///   o_t = sum over s <= t of softmax_s(q_t . k_s / sqrt(D)) v_s,   per head
 ///
-/// qkv     [B, T, (H + 2 Hkv) D]  f32 or f64; query heads, then key heads, then value heads
+/// qkv     [B, T, (H + 2 Hkv) D]  query heads, then key heads, then value heads; f32, on a CPU
+///         also f64, on a GPU also bf16
 /// returns o [B, T, H D]
-/// keeps   qkv (attention_qkv), o (attention_output), log-sum-exp [B, H, T] (statistic)
-/// throws  ghost::Error when the last dimension or the head counts do not fit
-/// source  Vaswani et al. 2017, arXiv:1706.03762; blocking as in Dao 2023, arXiv:2307.08691
+/// keeps   qkv (attention_qkv), o (attention_output), log-sum-exp [B, H, T] (statistic; f32 of
+/// bf16) throws  ghost::Error when the last dimension or the head counts do not fit source  Vaswani
+/// et al. 2017, arXiv:1706.03762; blocking as in Dao 2023, arXiv:2307.08691
 Tensor attention(Context& ctx, const Tensor& qkv, const AttentionShape& shape);
 
 /// Keys and values of the tokens so far.

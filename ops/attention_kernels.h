@@ -8,19 +8,19 @@ namespace ghost {
 struct AttentionForward {
   Tensor qkv;        // [B, T, (H + 2 Hkv) D]
   Tensor o;          // [B, T, H D]
-  Tensor lse;        // [B, H, T]
-  Tensor workspace;  // attention_workspace() elements
+  Tensor lse;        // [B, H, T] statistic_dtype
+  Tensor workspace;  // CPU: attention_workspace() elements
   AttentionShape shape;
 };
 
 struct AttentionBackward {
   Tensor qkv;        // [B, T, (H + 2 Hkv) D]
   Tensor o;          // [B, T, H D]
-  Tensor lse;        // [B, H, T]
+  Tensor lse;        // [B, H, T] statistic_dtype
   Tensor dout;       // [P, B, T, H D]
   Tensor dqkv;       // [P, B, T, (H + 2 Hkv) D]
-  Tensor delta;      // [P, B, H, T]: rowsum(do * o)
-  Tensor workspace;  // attention_workspace() elements
+  Tensor delta;      // [P, B, H, T] statistic_dtype: rowsum(do * o)
+  Tensor workspace;  // CPU: attention_workspace() elements
   AttentionShape shape;
 };
 
@@ -29,7 +29,7 @@ struct CachedAttention {
   Tensor keys;         // [B, T_max, Hkv D], the new tokens are written to it
   Tensor values;       // [B, T_max, Hkv D]
   Tensor o;            // [B, T, H D]
-  Tensor workspace;    // [B, H, T_max] scores
+  Tensor workspace;    // CPU: [B, H, T_max] scores
   std::int64_t start;  // tokens in the cache before these T
   AttentionShape shape;
 };
@@ -41,5 +41,11 @@ void attention(const AttentionForward& args);
 void attention(const AttentionBackward& args);
 void attention(const CachedAttention& args);
 }  // namespace cpu
+
+namespace cuda {
+void attention(const AttentionForward& args);
+void attention(const AttentionBackward& args);
+void attention(const CachedAttention& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -10,7 +10,8 @@ namespace {
 
 // The only lines of this op that know there is more than one backend.
 void launch(const Context& ctx, const Dropout& args) {
-  dispatch(ctx, [&] { cpu::dropout(args); });
+  dispatch(
+      ctx, [&] { cpu::dropout(args); }, [&] { cuda::dropout(args); });
 }
 
 class DropoutOp final : public Op {

@@ -9,7 +9,7 @@ namespace ghost {
 ///
 ///   y_i = x_i / (1 - rate) where u_i >= rate, else 0;   u_i the upper 24 bits of a Philox word
 ///
-/// x       any shape up to 2^34 elements, f32 or f64
+/// x       any shape up to 2^34 elements, f32, bf16 or f64
 /// rate    0 <= rate < 1
 /// returns y, shape and dtype of x
 /// keeps   nothing: backward draws the same numbers again (element i: word i % 4 of counter i / 4)

@@ -20,4 +20,8 @@ namespace cpu {
 void dropout(const Dropout& args);
 }  // namespace cpu
 
+namespace cuda {
+void dropout(const Dropout& args);
+}  // namespace cuda
+
 }  // namespace ghost

@@ -9,7 +9,16 @@ namespace {
 // The only lines of these ops that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::embedding(args); });
+  dispatch(
+      ctx, [&] { cpu::embedding(args); }, [&] { cuda::embedding(args); });
+}
+void launch(const Context& ctx, EmbeddingBackward args) {
+  dispatch(
+      ctx, [&] { cpu::embedding(args); },
+      [&] {
+        args.workspace = ctx.empty({cuda::embedding_workspace(args)}, DType::kU8);
+        cuda::embedding(args);
+      });
 }
 
 Shape with_channels(const Shape& shape, std::int64_t channels) {

@@ -9,7 +9,7 @@ namespace ghost {
 ///   y[..., c] = table[tokens[...], c]
 ///
 /// tokens  [B, T] (or any shape of rank 1 to 5) i32, 0 <= token < V
-/// table   [V, C]  f32 or f64
+/// table   [V, C]  f32, bf16 or f64
 /// returns y [B, T, C], dtype of table
 /// keeps   tokens (index)
 /// throws  ghost::Error when a token is out of range (position counts through the whole batch), or
@@ -20,7 +20,7 @@ Tensor embedding(Context& ctx, const Tensor& tokens, const Tensor& table);
 ///
 ///   y[b, t, c] = x[b, t, c] + table[start + t, c]
 ///
-/// x       [B, T, C]     f32 or f64
+/// x       [B, T, C]     f32, bf16 or f64
 /// table   [max_T, C]    dtype of x
 /// start   >= 0, position of the first row of x
 /// returns y, shape and dtype of x

@@ -5,7 +5,8 @@
 
 namespace ghost {
 
-/// Throws ghost::Error on a token that the table does not have: only the kernel may read tokens.
+/// On a token that the table does not have, which only the kernel can see, a CPU throws
+/// ghost::Error and a GPU makes the row NaN.
 struct EmbeddingForward {
   Tensor tokens;  // [n] i32
   Tensor table;   // [V, C]
@@ -19,6 +20,7 @@ struct EmbeddingBackward {
   bool accumulate_dtable;
   ZeroBlocks* zeros;  // of the buffer in which dtable starts at element `offset`, or null
   std::int64_t offset;
+  Tensor workspace;  // cuda::embedding_workspace() u8; undefined on a CPU
 };
 
 struct PositionEmbeddingForward {
@@ -42,5 +44,14 @@ void embedding(const EmbeddingBackward& args);
 void embedding(const PositionEmbeddingForward& args);
 void embedding(const PositionEmbeddingBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void embedding(const EmbeddingForward& args);
+/// Bytes of scratch in which a backward pass sorts its tokens; asks for `tokens` and `dtable` only.
+std::int64_t embedding_workspace(const EmbeddingBackward& args);
+void embedding(const EmbeddingBackward& args);
+void embedding(const PositionEmbeddingForward& args);
+void embedding(const PositionEmbeddingBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -2,6 +2,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/layer_norm_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
@@ -9,7 +10,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::layer_norm(args); });
+  dispatch(
+      ctx, [&] { cpu::layer_norm(args); }, [&] { cuda::layer_norm(args); });
 }
 
 class LayerNorm final : public Op {
@@ -28,8 +30,8 @@ class LayerNorm final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     const Tensor& x = node.input(0);
     Tensor y = ctx.empty_like(x);
-    Tensor mean = ctx.empty(x.shape().without_last(), x.dtype());
-    Tensor rstd = ctx.empty(x.shape().without_last(), x.dtype());
+    Tensor mean = ctx.empty(x.shape().without_last(), statistic_dtype(x.dtype()));
+    Tensor rstd = ctx.empty(x.shape().without_last(), statistic_dtype(x.dtype()));
     // The normalised x has a range that integers like, wherever the residual stream has gone.
     const bool keeps_normalized = is_scaled(node.planned_keep("x", x));
     const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
@@ -58,6 +60,7 @@ class LayerNorm final : public Op {
                            .mean = node.residual("mean"),
                            .rstd = node.residual("rstd"),
                            .dy = dy};
+    const std::int64_t rows = args.rstd.numel();
     if (pullback.wanted(0)) {
       args.dx = ctx.empty_like(dy);
     }
@@ -65,11 +68,13 @@ class LayerNorm final : public Op {
       const GradientTarget target = pullback.target(1);
       args.dgain = target.grad;
       args.accumulate_dgain = target.accumulate;
+      args.dgain_partial = partial_sums(ctx, rows, dy.dim(-1));
     }
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
       args.dbias = target.grad;
       args.accumulate_dbias = target.accumulate;
+      args.dbias_partial = partial_sums(ctx, rows, dy.dim(-1));
     }
     launch(ctx, args);
     pullback.give(0, args.dx);

@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = (x - mean) * rstd * gain + bias,   rstd = 1 / sqrt(var + eps),   var with divisor C
 ///
-/// x       [..., C]  f32 or f64
+/// x       [..., C]  f32, bf16 or f64
 /// gain    [C]       dtype of x
 /// bias    [C] or undefined
 /// eps     > 0, in units of x^2

@@ -9,7 +9,7 @@ struct LayerNormForward {
   Tensor gain;        // [C]
   Tensor bias;        // [C] or undefined
   Tensor y;           // [rows, C]
-  Tensor mean;        // [rows]
+  Tensor mean;        // [rows] statistic_dtype of x, as rstd everywhere
   Tensor rstd;        // [rows]
   Tensor normalized;  // [rows, C] (x - mean) * rstd, or undefined
   double eps;
@@ -36,6 +36,8 @@ struct LayerNormBackward {
   Tensor dbias;  // [C] or undefined; P = 1
   bool accumulate_dgain;
   bool accumulate_dbias;
+  Tensor dgain_partial;  // partial_sums(rows, C) where dgain is defined
+  Tensor dbias_partial;  // likewise
 };
 
 namespace cpu {
@@ -43,5 +45,11 @@ void layer_norm(const LayerNormForward& args);
 void layer_norm(const LayerNormApply& args);
 void layer_norm(const LayerNormBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void layer_norm(const LayerNormForward& args);
+void layer_norm(const LayerNormApply& args);
+void layer_norm(const LayerNormBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -2,6 +2,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/linear_kernels.h"
+#include "ops/partial_sums.h"
 #include "ops/row_sketch.h"
 
 namespace ghost {
@@ -10,7 +11,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::linear(args); });
+  dispatch(
+      ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
 }
 
 class Linear final : public Op {
@@ -69,7 +71,10 @@ class Linear final : public Op {
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
       launch(ctx,
-             LinearBiasBackward{.dy = dy, .dbias = target.grad, .accumulate = target.accumulate});
+             LinearBiasBackward{.dy = dy,
+                                .dbias = target.grad,
+                                .accumulate = target.accumulate,
+                                .partial = partial_sums(ctx, dy.numel() / dy.dim(-1), dy.dim(-1))});
     }
   }
 

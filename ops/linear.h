@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = x weight^T + bias
 ///
-/// x       [..., N]  f32 or f64
+/// x       [..., N]  f32, bf16 or f64
 /// weight  [M, N]    dtype of x; rows are outputs, as in PyTorch
 /// bias    [M] or undefined
 /// returns y [..., M]

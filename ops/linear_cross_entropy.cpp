@@ -14,9 +14,29 @@ namespace {
 /// Of logits: what a part works on, or all of a chunk of rows.
 enum class Hold { kPieces, kChunk };
 
-/// Logits that are held from forward to backward, at most: where all of them are this few, 16 MiB
-/// in f32, making them again would cost more than it saves.
-constexpr std::int64_t kFewLogits = 1 << 22;
+/// Logits that are held from forward to backward, at most. On a CPU, 16 MiB in f32: making so few
+/// again would cost more than it saves. On a GPU, 2 GiB in bf16: its time goes into products, and
+/// this one is a fourth of the head's.
+std::int64_t few_logits(const Device& device) {
+  return device.is_cuda() ? std::int64_t{1} << 30 : std::int64_t{1} << 22;
+}
+
+std::int64_t quotient(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// One strip; as many rows at once as keep a GPU's products large: their sum into the gradient of
+/// the weight, read and written again for each chunk, is a few percent of the work.
+CrossEntropyPieces cut_chunks(std::int64_t rows, std::int64_t vocab_size) {
+  constexpr std::int64_t kElementsOfChunk = 1 << 28;  // 512 MiB in bf16
+  constexpr std::int64_t kRowsOfTile = 128;           // of a product
+  constexpr std::int64_t kColumnsOfAccess = 8;
+  const std::int64_t columns = quotient(vocab_size, kColumnsOfAccess) * kColumnsOfAccess;
+  const std::int64_t most_rows = std::max(kRowsOfTile, kElementsOfChunk / columns);
+  const std::int64_t even_rows = quotient(rows, quotient(rows, most_rows));
+  return {.chunk_rows = std::min(rows, quotient(even_rows, kRowsOfTile) * kRowsOfTile),
+          .strip_columns = columns,
+          .num_strips = 1,
+          .num_parts = 1};
+}
 
 CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::int64_t channels,
                               Hold hold) {
@@ -26,7 +46,6 @@ CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::i
   constexpr std::int64_t kElementsOfChunk = 1 << 25;  // of logits that are held
   constexpr std::int64_t kColumns[] = {512, 4096};    // of a strip, at least and at most
   constexpr std::int64_t kFewestRows = 64;
-  const auto quotient = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
   const std::int64_t most_rows =
       std::min(kElementsOfPart / channels,
                hold == Hold::kChunk ? kElementsOfChunk / vocab_size : kElementsOfPart);
@@ -48,7 +67,8 @@ CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::i
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::linear_cross_entropy(args); });
+  dispatch(
+      ctx, [&] { cpu::linear_cross_entropy(args); }, [&] { cuda::linear_cross_entropy(args); });
 }
 
 class LinearCrossEntropy final : public Op {
@@ -73,17 +93,21 @@ class LinearCrossEntropy final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     const CrossEntropyRows rows = rows_of(ctx, node.input(0), node.input(1), node.input(2));
     const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
-    const bool is_kept = !is_sketched && node.is_recorded() && are_few(rows);
+    const bool is_kept = !is_sketched && node.is_recorded() && can_hold(ctx, rows);
     const Hold hold = is_sketched || is_kept ? Hold::kChunk : Hold::kPieces;
-    const CrossEntropyPieces pieces = pieces_of(rows, hold);
-    const std::int64_t count = count_targets(ctx, rows);
+    CrossEntropyPieces pieces = pieces_of(ctx, rows, hold);
+    if (is_kept) {
+      pieces.chunk_rows = rows.x.dim(0);
+    }
+    const DType statistic = statistic_dtype(rows.x.dtype());
+    const Tensor count = count_targets(ctx, rows);
     const Shape strips({pieces.num_strips, pieces.chunk_rows});
     const CrossEntropyLoss losses{.in = rows,
                                   .pieces = pieces,
-                                  .losses = ctx.empty(rows.targets.shape(), rows.x.dtype()),
+                                  .losses = ctx.empty(rows.targets.shape(), statistic),
                                   .exponentials = logits_scratch(ctx, rows, pieces, hold),
-                                  .maxima = ctx.empty(strips, rows.x.dtype()),
-                                  .sums = ctx.empty(strips, rows.x.dtype())};
+                                  .maxima = ctx.empty(strips, statistic),
+                                  .sums = ctx.empty(strips, statistic)};
     ctx.count_gemm(logits_shape(rows));
     node.keep("weight", node.input(1));
     node.keep("targets", is_sketched ? Tensor{} : node.input(2));
@@ -100,6 +124,9 @@ class LinearCrossEntropy final : public Op {
                                       .sketch = &target,
                                       .exponentials = losses.exponentials,
                                       .maxima = losses.maxima};
+        if (ctx.device().is_cuda()) {
+          gradient.dlogits = losses.exponentials;
+        }
         complete(ctx, rows, pieces, count, gradient);
         launch(ctx, CrossEntropyLossAndGradient{.loss = losses, .gradient = gradient});
       });
@@ -111,7 +138,7 @@ class LinearCrossEntropy final : public Op {
       node.keep("dx", Tensor{});
       node.keep("dlogits", Tensor{});
     }
-    const Tensor loss = ctx.empty({1}, rows.x.dtype());
+    const Tensor loss = ctx.empty({1}, statistic);
     launch(ctx, CrossEntropyMean{.losses = losses.losses, .loss = loss, .count = count});
     return {loss};
   }
@@ -121,7 +148,7 @@ class LinearCrossEntropy final : public Op {
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     if (const auto sketch = kept_gradient(node, "dlogits")) {
       if (pullback.wanted(1)) {
-        sketch->write(ctx, pullback.target(1), node.module(), item(pullback.dy()));
+        sketch->write(ctx, pullback.target(1), node.module(), pullback.dy());
       }
       give_dx(ctx, node, pullback, node.residual("dx"));
       return;
@@ -132,7 +159,9 @@ class LinearCrossEntropy final : public Op {
     CrossEntropyGradient outputs{.exponentials = node.residual("exponentials"),
                                  .maxima = node.residual("maxima")};
     const bool is_kept = outputs.exponentials.defined();
-    const CrossEntropyPieces pieces = pieces_of(rows, is_kept ? Hold::kChunk : Hold::kPieces);
+    const bool holds_chunk = is_kept && !ctx.device().is_cuda();
+    const CrossEntropyPieces pieces =
+        pieces_of(ctx, rows, holds_chunk ? Hold::kChunk : Hold::kPieces);
     if (pullback.wanted(0)) {
       outputs.dx = ctx.empty(rows.x.shape(), rows.x.dtype());
     }
@@ -140,14 +169,16 @@ class LinearCrossEntropy final : public Op {
       const GradientTarget target = pullback.target(1);
       outputs.dweight = target.grad;
       outputs.accumulate_dweight = target.accumulate;
-      outputs.alpha = item(pullback.dy());
+      outputs.cotangent = pullback.dy();
     }
     if (!is_kept) {
       ctx.count_gemm(logits_shape(rows));
     }
     complete(ctx, rows, pieces, count_targets(ctx, rows), outputs);
     launch(ctx, outputs);
-    if (pullback.wanted(0)) {
+    if (ctx.device().is_cuda() && outputs.cotangent.defined() && outputs.dx.defined()) {
+      pullback.give(0, outputs.dx.reshape(node.facts(0).shape.with_first(1)));
+    } else {
       give_dx(ctx, node, pullback, outputs.dx);
     }
   }
@@ -159,16 +190,22 @@ class LinearCrossEntropy final : public Op {
     return {.x = x.reshape({rows, x.dim(-1)}).detach(),
             .weight = weight,
             .targets = targets.reshape({rows}),
-            .lse = ctx.empty({rows}, x.dtype()),
+            .lse = ctx.empty({rows}, statistic_dtype(x.dtype())),
             .ignore_index = options_.ignore_index,
             .vocab_size = options_.vocab_size};
   }
 
-  static CrossEntropyPieces pieces_of(const CrossEntropyRows& rows, Hold hold) {
+  static CrossEntropyPieces pieces_of(const Context& ctx, const CrossEntropyRows& rows, Hold hold) {
+    if (ctx.device().is_cuda()) {
+      return cut_chunks(rows.x.dim(0), rows.weight.dim(0));
+    }
     return cut_pieces(rows.x.dim(0), rows.weight.dim(0), rows.x.dim(1), hold);
   }
-  static bool are_few(const CrossEntropyRows& rows) {
-    return rows.x.dim(0) * rows.weight.dim(0) <= kFewLogits;
+  /// Whether logits are few and, on a CPU, one chunk: of several the last one would be held.
+  static bool can_hold(const Context& ctx, const CrossEntropyRows& rows) {
+    const bool are_few = rows.x.dim(0) * rows.weight.dim(0) <= few_logits(ctx.device());
+    return are_few && (ctx.device().is_cuda() ||
+                       pieces_of(ctx, rows, Hold::kChunk).chunk_rows == rows.x.dim(0));
   }
   static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows,
                                const CrossEntropyPieces& pieces, Hold hold) {
@@ -180,26 +217,30 @@ class LinearCrossEntropy final : public Op {
     return {.m = rows.x.dim(0), .n = rows.weight.dim(0), .k = rows.weight.dim(1)};
   }
 
-  static std::int64_t count_targets(const Context& ctx, const CrossEntropyRows& rows) {
-    std::int64_t count = 1;
+  static Tensor count_targets(const Context& ctx, const CrossEntropyRows& rows) {
+    const Tensor count = ctx.empty({1}, DType::kF64);
     launch(ctx, CrossEntropyCount{.targets = rows.targets,
                                   .ignore_index = rows.ignore_index,
                                   .vocab_size = rows.vocab_size,
-                                  .count = &count});
+                                  .count = count});
     return count;
   }
 
-  /// What a gradient needs besides its outputs, for a loss cotangent of 1 (dweight: of alpha).
+  /// What a gradient needs besides its outputs and the loss's cotangent.
   static void complete(const Context& ctx, const CrossEntropyRows& rows,
-                       const CrossEntropyPieces& pieces, std::int64_t count,
+                       const CrossEntropyPieces& pieces, const Tensor& count,
                        CrossEntropyGradient& gradient) {
     const GemmShape shape = logits_shape(rows);
     gradient.in = rows;
     gradient.pieces = pieces;
-    gradient.scale = 1.0 / static_cast<double>(count);
-    gradient.dlogits = logits_scratch(ctx, rows, pieces, Hold::kPieces);
+    gradient.count = count;
+    if (!gradient.dlogits.defined()) {
+      gradient.dlogits = logits_scratch(ctx, rows, pieces, Hold::kPieces);
+    }
     if (gradient.dx.defined()) {
       ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});
+    }
+    if (gradient.dx.defined() && !ctx.device().is_cuda()) {
       gradient.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());
     }
     if (gradient.dweight.defined()) {

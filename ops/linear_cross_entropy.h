@@ -17,14 +17,15 @@ struct CrossEntropyOptions {
 ///
 /// with W without its padding rows, whose gradient is 0.
 ///
-/// x        [..., C]  f32 or f64
+/// x        [..., C]  f32 or f64, on a GPU f32 or bf16
 /// weight   [V, C]    dtype of x
 /// targets  [...]     i32, as many as rows of x
-/// returns  loss [1]
+/// returns  loss [1], f32 where x is bf16
 /// keeps    x (linear_input), weight, targets (index), log-sum-exp of each row (statistic);
 ///          backward makes the logits again. Where x is kept as a sketch: dx and the sketch of the
 ///          logits' gradient (loss_gradient), for a loss cotangent of 1
-/// throws   ghost::Error when shapes do not fit, a target is out of range, or none counts
+/// throws   ghost::Error when shapes do not fit, a target is out of range, or none counts. A GPU
+///          does not wait to look at targets: there the last two make the loss NaN
 Tensor linear_cross_entropy(Context& ctx, const Tensor& x, const Tensor& weight,
                             const Tensor& targets, const CrossEntropyOptions& options = {});
 

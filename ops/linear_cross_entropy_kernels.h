@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "engine/tensor/tensor.h"
@@ -7,12 +8,14 @@
 
 namespace ghost {
 
-/// Checks the targets and counts those that are not ignored.
+/// Checks the targets and counts those that are not ignored. Where one is out of range the CPU
+/// throws; a GPU, which could only say so to a host that waits, makes the count NaN, and with it
+/// the loss and all gradients. Where none counts, the CPU throws and a GPU's loss is 0 / 0.
 struct CrossEntropyCount {
   Tensor targets;  // [rows]
   std::int32_t ignore_index;
   std::int64_t vocab_size;
-  std::int64_t* count;
+  Tensor count;  // [1] f64
 };
 
 /// The head's rows and what counts in them.
@@ -27,7 +30,7 @@ struct CrossEntropyRows {
 
 /// The logits x weight^T exist a piece at a time: a chunk of rows, a strip of the vocabulary.
 /// Strips are shared out among parts; parts run side by side, and their number depends on sizes
-/// alone.
+/// alone. On a GPU one strip holds all of the vocabulary, its columns padded to whole accesses.
 struct CrossEntropyPieces {
   std::int64_t chunk_rows = 0;
   std::int64_t strip_columns = 0;
@@ -40,11 +43,12 @@ struct CrossEntropyLoss {
   CrossEntropyRows in;
   CrossEntropyPieces pieces;
   Tensor losses;  // [rows]
-  /// exp(logits - maximum of the row in its strip): [strips, chunk_rows, strip_columns] to be held,
-  /// those of the last chunk in the end; [parts, chunk_rows, strip_columns] as scratch.
+  /// exp(logits - maximum of the row in its strip), on a GPU the logits themselves: [strips,
+  /// chunk_rows, strip_columns] to be held, those of the last chunk in the end; [parts, chunk_rows,
+  /// strip_columns] as scratch.
   Tensor exponentials;
-  Tensor maxima;  // [strips, chunk_rows]
-  Tensor sums;    // [strips, chunk_rows], scratch
+  Tensor maxima;  // [strips, chunk_rows]; not used on a GPU
+  Tensor sums;    // [strips, chunk_rows], scratch; likewise
 };
 
 /// A sketch of the gradient of the logits, formed while they are at hand.
@@ -54,26 +58,30 @@ struct LogitsSketch {
   Tensor out;                                   // [R, V]
   double* squared_norm = nullptr;               // grows by |dlogits|^2
   double* row_squares = nullptr;                // [rows] grow by |dlogits_i|^2; null: not asked for
+  /// A GPU's sketch instead of all this: takes dlogits of the rows from first_row on, [n, >= V].
+  std::function<void(const Tensor& dlogits, std::int64_t first_row)> add;
 };
 
-/// With dlogits = scale * (exp(logits - lse) - onehot(target)), piece by piece:
-///   dx = dlogits weight,   dweight = alpha dlogits^T x,   sketch.out = S dlogits
+/// With dlogits = (exp(logits - lse) - onehot(target)) / count, piece by piece:
+///   dx = dlogits weight,   dweight = cotangent dlogits^T x,   sketch.out = S dlogits
+/// On a GPU the cotangent is a factor of dlogits, and so of dx, too.
 struct CrossEntropyGradient {
   CrossEntropyRows in;
   CrossEntropyPieces pieces;
-  double scale;
-  Tensor dx;       // [rows, C] or undefined
-  Tensor dweight;  // [V, C] or undefined
-  double alpha = 1;
+  Tensor count;      // [1] f64
+  Tensor cotangent;  // of the loss, one number; undefined: 1
+  Tensor dx;         // [rows, C] or undefined
+  Tensor dweight;    // [V, C] or undefined
   bool accumulate_dweight = false;
   const LogitsSketch* sketch = nullptr;
   Tensor exponentials;  // held by CrossEntropyLoss; undefined: logits are made again
   Tensor maxima;        // likewise
   Tensor dlogits;       // [parts, chunk_rows, strip_columns], scratch
-  Tensor dx_parts;      // [parts, chunk_rows, C], scratch
+  Tensor dx_parts;      // [parts, chunk_rows, C], scratch; not used on a GPU
 };
 
-/// Both in one go, chunk by chunk, with exponentials that are held.
+/// Both in one go, chunk by chunk, with exponentials that are held. On a GPU dlogits take their
+/// place.
 struct CrossEntropyLossAndGradient {
   CrossEntropyLoss loss;
   CrossEntropyGradient gradient;
@@ -83,7 +91,7 @@ struct CrossEntropyLossAndGradient {
 struct CrossEntropyMean {
   Tensor losses;  // [rows]
   Tensor loss;    // [1]
-  std::int64_t count;
+  Tensor count;   // [1] f64
 };
 
 /// out[p] = dloss[p] * x
@@ -101,5 +109,14 @@ void linear_cross_entropy(const CrossEntropyLossAndGradient& args);
 void linear_cross_entropy(const CrossEntropyMean& args);
 void linear_cross_entropy(const CrossEntropyScale& args);
 }  // namespace cpu
+
+namespace cuda {
+void linear_cross_entropy(const CrossEntropyCount& args);
+void linear_cross_entropy(const CrossEntropyLoss& args);
+void linear_cross_entropy(const CrossEntropyGradient& args);
+void linear_cross_entropy(const CrossEntropyLossAndGradient& args);
+void linear_cross_entropy(const CrossEntropyMean& args);
+void linear_cross_entropy(const CrossEntropyScale& args);
+}  // namespace cuda
 
 }  // namespace ghost

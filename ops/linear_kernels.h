@@ -29,6 +29,7 @@ struct LinearBiasBackward {
   Tensor dy;     // [rows, M]
   Tensor dbias;  // [M]
   bool accumulate;
+  Tensor partial;  // partial_sums(rows, M)
 };
 
 namespace cpu {
@@ -37,5 +38,12 @@ void linear(const LinearInputBackward& args);
 void linear(const LinearWeightBackward& args);
 void linear(const LinearBiasBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void linear(const LinearForward& args);
+void linear(const LinearInputBackward& args);
+void linear(const LinearWeightBackward& args);
+void linear(const LinearBiasBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -1,6 +1,7 @@
 #include "ops/rms_norm.h"
 
 #include "engine/autograd/pullback.h"
+#include "ops/partial_sums.h"
 #include "ops/rms_norm_kernels.h"
 
 namespace ghost {
@@ -9,7 +10,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::rms_norm(args); });
+  dispatch(
+      ctx, [&] { cpu::rms_norm(args); }, [&] { cuda::rms_norm(args); });
 }
 
 class RmsNorm final : public Op {
@@ -24,7 +26,7 @@ class RmsNorm final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     const Tensor& x = node.input(0);
     Tensor y = ctx.empty_like(x);
-    Tensor rstd = ctx.empty(x.shape().without_last(), x.dtype());
+    Tensor rstd = ctx.empty(x.shape().without_last(), statistic_dtype(x.dtype()));
     // The normalised x has a range that integers like, wherever the residual stream has gone.
     const bool keeps_normalized = is_scaled(node.planned_keep("x", x));
     const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
@@ -56,6 +58,7 @@ class RmsNorm final : public Op {
       const GradientTarget target = pullback.target(1);
       args.dgain = target.grad;
       args.accumulate_dgain = target.accumulate;
+      args.dgain_partial = partial_sums(ctx, args.rstd.numel(), dy.dim(-1));
     }
     launch(ctx, args);
     pullback.give(0, args.dx);

@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = x * rstd * gain,   rstd = 1 / sqrt(mean(x^2) + eps)
 ///
-/// x       [..., C]  f32 or f64
+/// x       [..., C]  f32, bf16 or f64
 /// gain    [C]       dtype of x
 /// eps     > 0, in units of x^2
 /// returns y, shape and dtype of x

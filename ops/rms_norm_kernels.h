@@ -8,7 +8,7 @@ struct RmsNormForward {
   Tensor x;           // [rows, C]
   Tensor gain;        // [C]
   Tensor y;           // [rows, C]
-  Tensor rstd;        // [rows]
+  Tensor rstd;        // [rows] statistic_dtype of x, as everywhere
   Tensor normalized;  // [rows, C] x * rstd, or undefined
   double eps;
 };
@@ -30,7 +30,8 @@ struct RmsNormBackward {
   Tensor dx;     // [P, rows, C]; undefined when nobody wants it
   Tensor dgain;  // [C] or undefined; P = 1
   bool accumulate_dgain;
-  bool is_normalized;  // x is x * rstd already
+  bool is_normalized;    // x is x * rstd already
+  Tensor dgain_partial;  // partial_sums(rows, C) where dgain is defined
 };
 
 namespace cpu {
@@ -38,5 +39,11 @@ void rms_norm(const RmsNormForward& args);
 void rms_norm(const RmsNormApply& args);
 void rms_norm(const RmsNormBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void rms_norm(const RmsNormForward& args);
+void rms_norm(const RmsNormApply& args);
+void rms_norm(const RmsNormBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -10,7 +10,8 @@ namespace {
 
 // The only lines of this op that know there is more than one backend.
 void launch(const Context& ctx, const Rope& args) {
-  dispatch(ctx, [&] { cpu::rope(args); });
+  dispatch(
+      ctx, [&] { cpu::rope(args); }, [&] { cuda::rope(args); });
 }
 
 std::int64_t rotated_dim(const RopeOptions& options) {

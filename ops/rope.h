@@ -26,7 +26,7 @@ struct RopeOptions {
 ///
 /// with pair i of d / 2, d = fraction * head_dim; angles in f64.
 ///
-/// x       [B, T, heads * head_dim] or [B, T, heads, head_dim]  f32 or f64
+/// x       [B, T, heads * head_dim] or [B, T, heads, head_dim]  f32, bf16 or f64
 /// returns y, shape and dtype of x
 /// keeps   nothing: backward turns by the negative angles
 /// throws  ghost::Error when x does not have these heads, rotated_heads is not in 1 to heads,

@@ -18,4 +18,8 @@ namespace cpu {
 void rope(const Rope& args);
 }  // namespace cpu
 
+namespace cuda {
+void rope(const Rope& args);
+}  // namespace cuda
+
 }  // namespace ghost

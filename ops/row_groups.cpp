@@ -13,7 +13,8 @@ constexpr std::int64_t kLabelCode = 16;  // signs that stand for a label
 // The only lines here that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::row_groups(args); });
+  dispatch(
+      ctx, [&] { cpu::row_groups(args); }, [&] { cuda::row_groups(ctx, args); });
 }
 
 const Tensor& labels_of(const Context& ctx, const SketchConfig& config, std::int64_t rows) {
@@ -54,10 +55,11 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
       const bool is_projected = config.projection > 0 && config.projection < channels;
       const std::int64_t projection = is_projected ? config.projection : channels;
       const std::int64_t width = projection + (has_labels ? kLabelCode : 0);
+      const DType dtype = statistic_dtype(x.dtype());
       launch(ctx, NearestGroups{.x = x,
                                 .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
-                                .features = ctx.empty({rows, width}, x.dtype()),
-                                .anchors = ctx.empty({groups.groups_per_level, width}, x.dtype()),
+                                .features = ctx.empty({rows, width}, dtype),
+                                .anchors = ctx.empty({groups.groups_per_level, width}, dtype),
                                 .group_of = groups.group_of,
                                 .projection = projection,
                                 .kmeans_rounds = config.kmeans_rounds,

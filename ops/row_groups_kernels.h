@@ -1,7 +1,7 @@
 #pragma once
 
 #include "engine/random/philox.h"
-#include "engine/tensor/tensor.h"
+#include "ops/row_bins_kernels.h"
 
 namespace ghost {
 
@@ -14,7 +14,7 @@ struct LabelGroups {
 struct NearestGroups {
   Tensor x;         // [rows, N]
   Tensor labels;    // [rows] i32 or undefined: a code of the label stands beside the features of x
-  Tensor features;  // [rows, K + code], scratch
+  Tensor features;  // [rows, K + code], scratch, statistic_dtype of x
   Tensor anchors;   // [groups of a level, K + code], scratch
   Tensor group_of;  // [levels, rows] u16
   std::int64_t projection;  // K; N: x itself
@@ -33,10 +33,34 @@ struct GroupMeans {
   double* squared_norm;  // in: |x|^2; out: |x - sum of mu|^2
 };
 
+/// The same on a GPU.
+struct DeviceGroupMeans {
+  Tensor sums;      // [groups of all levels, N] f32
+  Tensor group_of;  // [levels, rows] u16
+  std::int64_t sweeps;
+  Tensor squared_norm;  // [1] f64
+};
+
+/// Which means the rows of a bin bring along: out[r, g] = sum of the weights of bin r's entries
+/// whose rows lie in group g. Weights are +-1, so sums are exact in any order.
+struct GroupWeights {
+  const DeviceBins* bins;
+  Tensor group_of;  // [levels, rows] u16
+  Tensor out;       // [bins, groups of all levels] f32
+};
+
 namespace cpu {
 void row_groups(const LabelGroups& args);
 void row_groups(const NearestGroups& args);
 void row_groups(const GroupMeans& args);
 }  // namespace cpu
+
+// Scratch comes from the context.
+namespace cuda {
+void row_groups(const Context& ctx, const LabelGroups& args);
+void row_groups(const Context& ctx, const NearestGroups& args);
+void row_groups(const Context& ctx, const DeviceGroupMeans& args);
+void row_groups(const Context& ctx, const GroupWeights& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/autograd/state_store.h"
+#include "engine/tensor/primitives.h"
 #include "ops/dense_sketch.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/linear_cross_entropy_kernels.h"
@@ -14,29 +15,6 @@
 
 namespace ghost {
 namespace {
-
-constexpr double kNormEps = 1e-8;  // added to the norm of a sketch, as the reference program does
-
-bool is_dense(const SketchConfig& config) { return config.sketch != SketchMethod::kCount; }
-
-bool picks_by_length(const SketchConfig& config) {
-  return config.rows == SampledRows::kNorm || config.rows == SampledRows::kWta;
-}
-
-/// Probability that two rows share a bin.
-double collision_probability(HashKind hash, std::int64_t rows, std::int64_t rank) {
-  const auto b = static_cast<double>(rows);
-  const auto r = static_cast<double>(rank);
-  if (hash == HashKind::kIndependent) {
-    return 1 / r;
-  }
-  if (rows < 2) {
-    return 0;
-  }
-  const auto q = static_cast<double>(rows / rank);
-  const auto t = static_cast<double>(rows % rank);
-  return q * (2 * t + r * (q - 1)) / (b * (b - 1));
-}
 
 /// How many of the largest rows are kept for certain: as many as leave the others the least
 /// weight, (1 - their share) / (draws left).
@@ -59,6 +37,12 @@ std::vector<double> values_in_f64(const Tensor& x) {
   std::vector<double> out;
   visit_real(x.dtype(), [&]<typename T>() { out.assign(x.data<T>(), x.data<T>() + x.numel()); });
   return out;
+}
+
+void find_norms(const Context& ctx, const Tensor& x, const Tensor& out) {
+  const RowNorms args{.x = x, .out = out};
+  dispatch(
+      ctx, [&] { cpu::gather_rows(args); }, [&] { cuda::gather_rows(args); });
 }
 
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
@@ -84,6 +68,24 @@ RowBins minus_means(const RowBins& bins, const RowGroups& groups) {
 
 }  // namespace
 
+bool RowSketch::picks_by_length() const {
+  return config_.rows == SampledRows::kNorm || config_.rows == SampledRows::kWta;
+}
+
+double RowSketch::collision_probability() const {
+  const auto b = static_cast<double>(rows_);
+  const auto r = static_cast<double>(rank());
+  if (config_.hash == HashKind::kIndependent) {
+    return 1 / r;
+  }
+  if (rows_ < 2) {
+    return 0;
+  }
+  const auto q = static_cast<double>(rows_ / rank());
+  const auto t = static_cast<double>(rows_ % rank());
+  return q * (2 * t + r * (q - 1)) / (b * (b - 1));
+}
+
 RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig& config,
                      const RandomStream& stream, std::int64_t rank)
     : config_(config), stream_(stream), rows_(input.numel() / input.dim(-1)) {
@@ -94,12 +96,12 @@ RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig
     return;
   }
   values_ = ctx.empty({rank, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
-  if (picks_by_length(config)) {
+  if (picks_by_length()) {
     pick_rows(ctx, x, rank);
   }
   if (config.wiener) {
-    row_norms_ = ctx.empty({rows_}, x.dtype(), MemoryTag::kSketches);
-    dispatch(ctx, [&] { cpu::gather_rows(RowNorms{.x = x, .out = row_norms_}); });
+    row_norms_ = ctx.empty({rows_}, statistic_dtype(x.dtype()), MemoryTag::kSketches);
+    find_norms(ctx, x, row_norms_);
   }
   sketch_all(ctx, x);
 }
@@ -113,15 +115,19 @@ RowSketch::RowSketch(const Context& ctx, const Tensor& input, const SketchConfig
 }
 
 void RowSketch::sketch_all(const Context& ctx, const Tensor& x) {
-  dispatch(ctx, [&] {
-    const RowBins bins = gradient_bins();
-    const Tensor out = is_dense(config_) ? Tensor{} : values_;
-    cpu::gather_rows(GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
-    if (is_dense(config_)) {
-      multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
-    }
-    gamma_ = gamma_of(squared_norm_, values_);
-  });
+  dispatch(
+      ctx,
+      [&] {
+        const RowBins bins = gradient_bins();
+        const Tensor out = is_dense() ? Tensor{} : values_;
+        cpu::gather_rows(
+            GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
+        if (is_dense()) {
+          multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
+        }
+        gamma_ = gamma_of(squared_norm_, values_);
+      },
+      [&] { sketch_all_on_gpu(ctx, x); });
 }
 
 RowBins RowSketch::bins_of_groups() const {
@@ -144,7 +150,8 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
   groups_ = form_groups(ctx, x, config_, max_groups, stream_);
   const std::int64_t bins_left = is_sketched ? rank - num_groups() : 0;
   values_ = ctx.empty({num_groups() + bins_left, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
-  dispatch(ctx, [&] {
+  const std::int64_t sweeps = groups_.levels == 1 ? 1 : kSweeps;
+  const auto on_cpu = [&] {
     RowBins hashed;
     if (bins_left > 0) {
       hashed = hashed_bins(stream_, rows_, bins_left, config_.hash);
@@ -155,7 +162,7 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
     const Tensor mu = values_.slice(0, num_groups());
     cpu::row_groups(GroupMeans{.sums = mu,
                                .group_of = groups_.group_of,
-                               .sweeps = groups_.levels == 1 ? 1 : kSweeps,
+                               .sweeps = sweeps,
                                .squared_norm = &squared_norm_});
     if (bins_left > 0) {
       const Tensor remainder = values_.slice(num_groups(), values_.dim(0));
@@ -164,7 +171,8 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
           GatherRows{.x = mu, .bins = &correction, .out = remainder, .accumulate = true});
       gamma_ = gamma_of(squared_norm_, remainder);
     }
-  });
+  };
+  dispatch(ctx, on_cpu, [&] { sketch_groups_on_gpu(ctx, x, sweeps); });
 }
 
 // With P_i = |x_i| / sum of all: R draws by P with weight 1 / (R P_i) (`norm`), or the largest rows
@@ -172,9 +180,9 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
 // (`wta`). Half of each weight, its root, goes to either side.
 void RowSketch::pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank) {
   picked_ = ctx.empty({rank}, DType::kI32, MemoryTag::kSketches);
-  const Tensor norms = ctx.empty({rows_}, x.dtype());
-  dispatch(ctx, [&] {
-    cpu::gather_rows(RowNorms{.x = x, .out = norms});
+  const Tensor norms = ctx.empty({rows_}, statistic_dtype(x.dtype()));
+  find_norms(ctx, x, norms);
+  const auto on_cpu = [&] {
     const std::vector<double> length = values_in_f64(norms);
     std::vector<std::int32_t> order(static_cast<std::size_t>(rows_));
     std::iota(order.begin(), order.end(), 0);
@@ -208,7 +216,8 @@ void RowSketch::pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank
       picked[r] = order[place];
       pick_weights_.push_back(std::sqrt(weight));
     }
-  });
+  };
+  dispatch(ctx, on_cpu, [&] { pick_rows_on_gpu(ctx, norms); });
 }
 
 RowBins RowSketch::gradient_bins() const {
@@ -222,7 +231,7 @@ RowBins RowSketch::gradient_bins() const {
                ? bins
                : joined_bins(std::move(bins), hashed_bins(stream_, rows_, bins_left, config_.hash));
   }
-  if (is_dense(config_)) {
+  if (is_dense()) {
     return covering_bins(rows_);
   }
   if (config_.rows == SampledRows::kUniform) {
@@ -230,7 +239,7 @@ RowBins RowSketch::gradient_bins() const {
     return picked_bins(drawn_rows(stream_, rows_, rank(), /*word=*/0),
                        std::vector<double>(static_cast<std::size_t>(rank()), weight), rows_);
   }
-  if (picks_by_length(config_)) {
+  if (picks_by_length()) {
     return picked_bins(picked_.span<std::int32_t>(), pick_weights_, rows_);
   }
   return hashed_bins(stream_, rows_, rank(), config_.hash);
@@ -238,12 +247,24 @@ RowBins RowSketch::gradient_bins() const {
 
 void RowSketch::multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
                                const Tensor& out, bool accumulate) const {
-  dispatch(ctx, [&] {
+  const auto on_cpu = [&] {
     const std::vector<double> matrix =
         dense_sketch_columns(config_.sketch, stream_, rank(), rows_, first_row, x.dim(0));
     cpu::row_sketch(DenseSketch{.matrix = &matrix, .x = x, .out = out, .accumulate = accumulate});
+  };
+  dispatch(ctx, on_cpu, [&] {
+    cuda::row_sketch(ctx, DeviceDenseSketch{.method = config_.sketch,
+                                            .stream = stream_,
+                                            .rows = rows_,
+                                            .first_row = first_row,
+                                            .x = x,
+                                            .columns = out.dim(1),
+                                            .out = out,
+                                            .accumulate = accumulate});
   });
 }
+
+double RowSketch::gamma() const { return device_.gamma.defined() ? item(device_.gamma) : gamma_; }
 
 double RowSketch::gamma_of(double squared_norm, const Tensor& sketched) const {
   if (!config_.invariant) {
@@ -256,7 +277,7 @@ double RowSketch::gamma_of(double squared_norm, const Tensor& sketched) const {
 
 std::int64_t RowSketch::bytes() const {
   std::int64_t sum = values_.bytes() + static_cast<std::int64_t>(pick_weights_.size() * 8);
-  for (const Tensor* part : {&groups_.group_of, &picked_, &row_norms_}) {
+  for (const Tensor* part : {&groups_.group_of, &picked_, &row_norms_, &device_.pick_weights}) {
     sum += part->defined() ? part->bytes() : 0;
   }
   return sum;
@@ -287,7 +308,13 @@ GradientSketch::GradientSketch(const Context& ctx, std::shared_ptr<const RowSket
                                std::int64_t columns)
     : sketch_(std::move(sketch)) {
   values_ = ctx.empty({sketch_->rank(), columns}, sketch_->values().dtype(), MemoryTag::kSketches);
-  dispatch(ctx, [&] { bins_ = sketch_->gradient_bins(); });
+  dispatch(
+      ctx, [&] { bins_ = sketch_->gradient_bins(); },
+      [&] {
+        device_.bins = sketch_->device_bins(ctx);
+        device_.squared_norm = ctx.zeros({1}, DType::kF64, MemoryTag::kSketches);
+        device_.norm_products = ctx.zeros({1}, DType::kF64, MemoryTag::kSketches);
+      });
 }
 
 void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64_t first_row,
@@ -295,8 +322,8 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
   const Tensor dy = as_rows(cotangent);
   const bool is_whole = dy.dim(0) == sketch_->rows();
   const bool accumulate = first_row > 0;
-  const bool dense = is_dense(sketch_->config_);
-  dispatch(ctx, [&] {
+  const bool dense = sketch_->is_dense();
+  const auto on_cpu = [&] {
     const RowBins piece =
         is_whole ? RowBins{} : bins_of_rows(bins_, first_row, first_row + dy.dim(0));
     GatherRows args{.x = dy,
@@ -319,18 +346,24 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
         norm_products_ += of_x[i] * of_x[i] * of_dy[i] * of_dy[i];
       }
     }
-  });
-  if (dense) {
-    sketch_->multiply_dense(ctx, dy, first_row, values_, accumulate);
-  }
+    if (dense) {
+      sketch_->multiply_dense(ctx, dy, first_row, values_, accumulate);
+    }
+  };
+  dispatch(ctx, on_cpu, [&] { add_on_gpu(ctx, dy, first_row, dbias); });
 }
 
 void GradientSketch::form(const Context& ctx,
                           const std::function<void(const LogitsSketch&)>& fill) {
+  if (ctx.device().is_cuda()) {
+    dispatch(
+        ctx, [] {}, [&] { form_on_gpu(ctx, fill); });
+    return;
+  }
   std::vector<double> matrix;
   std::vector<double> row_squares;
   LogitsSketch target{.bins = &bins_, .out = values_, .squared_norm = &squared_norm_};
-  if (is_dense(sketch_->config_) && !ctx.device().is_dry()) {
+  if (sketch_->is_dense() && !ctx.device().is_dry()) {
     matrix = dense_sketch_columns(sketch_->config_.sketch, sketch_->stream_, sketch_->rank(),
                                   sketch_->rows(), /*first=*/0, sketch_->rows());
     target.matrix = &matrix;
@@ -349,16 +382,26 @@ void GradientSketch::form(const Context& ctx,
 }
 
 double GradientSketch::gamma() const {
-  return sketch_->gamma_of(squared_norm_, values_.slice(sketch_->num_groups(), sketch_->rank()));
+  const Tensor sketched = values_.slice(sketch_->num_groups(), sketch_->rank());
+  const Context ctx(values_.storage()->shared_allocator());
+  double gamma = 1;
+  dispatch(
+      ctx, [&] { gamma = sketch_->gamma_of(squared_norm_, sketched); },
+      [&] {
+        const Tensor on_gpu = sketch_->device_gamma(ctx, device_.squared_norm, sketched);
+        gamma = on_gpu.defined() ? item(on_gpu) : 1;
+      });
+  return gamma;
 }
 
 void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::string_view site,
-                           double factor) const {
+                           const Tensor& cotangent) const {
   const SketchConfig& config = sketch_->config_;
   const std::int64_t groups = sketch_->num_groups();
   const std::int64_t rank = sketch_->rank();
   ctx.count_gemm({.m = dweight.grad.dim(0), .n = dweight.grad.dim(1), .k = rank});
-  dispatch(ctx, [&] {
+  const auto on_cpu = [&] {
+    const double factor = cotangent.defined() ? item(cotangent) : 1;
     double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
     const auto add_product = [&](std::int64_t begin, std::int64_t end) {
       cpu::linear(LinearWeightBackward{.dy = values_.slice(begin, end),
@@ -377,19 +420,24 @@ void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::str
       }
       add_product(groups, rank);
     }
-  });
+  };
+  dispatch(ctx, on_cpu, [&] { write_on_gpu(ctx, dweight, site, cotangent); });
+}
+
+Tensor GradientSketch::wiener_state(Context& ctx, std::string_view site) const {
+  GHOST_CHECK(ctx.state_store() != nullptr, "residuals.sketch.wiener in {} has nowhere to remember",
+              site);
+  return ctx.state_store()->get(fmt::format("wiener.{}", site), {2});
 }
 
 // The plain estimate has E|dW|^2 = |G|^2 + V with V = p (q + |G|^2), p the probability that two
 // rows collide and q = |X|^2 |dY|^2 - 2 sum |x_i|^2 |dy_i|^2. From running means of |dW|^2 and p q:
 //   |G|^2 = (|dW|^2 - p q) / (1 + p),   factor = |G|^2 / |dW|^2
 double GradientSketch::wiener_factor(Context& ctx, std::string_view site) const {
-  constexpr double kDecay = 0.95;
-  GHOST_CHECK(ctx.state_store() != nullptr, "residuals.sketch.wiener in {} has nowhere to remember",
-              site);
-  const double p = collision_probability(sketch_->config_.hash, sketch_->rows(), sketch_->rank());
+  constexpr double kDecay = kWienerDecay;
+  const double p = sketch_->collision_probability();
   const double q = sketch_->squared_norm_ * squared_norm_ - 2 * norm_products_;
-  const Tensor state = ctx.state_store()->get(fmt::format("wiener.{}", site), {2});
+  const Tensor state = wiener_state(ctx, site);
   double* mean = state.data<double>();
   mean[0] =
       kDecay * mean[0] + (1 - kDecay) * cpu::squared_norm_of_product(values_, sketch_->values());

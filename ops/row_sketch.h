@@ -8,6 +8,7 @@
 #include "engine/autograd/pullback.h"
 #include "engine/autograd/residual_sketch.h"
 #include "ops/row_bins.h"
+#include "ops/row_bins_kernels.h"
 #include "ops/row_groups.h"
 
 namespace ghost {
@@ -22,7 +23,8 @@ struct LogitsSketch;
 /// With groups, E = X - mu[group] is sketched instead and sum_g (sum of dY over g)^T mu_g added;
 /// with several levels of them E = X - (sum over levels of mu[group of the level]).
 /// S is drawn again in backward from its key; what cannot be drawn again (groups, rows picked by
-/// their length) is kept as indices.
+/// their length) is kept as indices. On a GPU the bins are made there, and lengths and factors stay
+/// there: nothing waits for the device.
 /// source  Khasia 2026, arXiv:2604.16324, algorithm 1; the options are described in docs/basis.md
 class RowSketch final : public ResidualSketch {
  public:
@@ -37,10 +39,25 @@ class RowSketch final : public ResidualSketch {
   std::int64_t rank() const { return values_.dim(0); }
   /// S X, or the means of the groups and below them S E: [R, N].
   const Tensor& values() const { return values_; }
-  double gamma() const { return gamma_; }
+  /// Waits for a GPU.
+  double gamma() const;
 
  private:
   friend class GradientSketch;
+
+  /// What a GPU holds in place of numbers and vectors of the host.
+  struct DeviceParts {
+    Tensor squared_norm;  // [1] f64
+    Tensor gamma;         // [1] f64; undefined: 1
+    Tensor pick_weights;  // [R] f32
+  };
+
+  static constexpr double kNormEps = 1e-8;  // added to a sketch's norm by the reference program
+
+  bool is_dense() const { return config_.sketch != SketchMethod::kCount; }
+  bool picks_by_length() const;
+  /// Probability that two rows share a bin.
+  double collision_probability() const;
 
   RowBins gradient_bins() const;
   void pick_rows(const Context& ctx, const Tensor& x, std::int64_t rank);
@@ -51,6 +68,13 @@ class RowSketch final : public ResidualSketch {
   std::int64_t num_groups() const { return groups_.num_groups(); }
   RowBins bins_of_groups() const;
   double gamma_of(double squared_norm, const Tensor& sketched) const;
+
+  // The same on a GPU (ops/cuda/device_sketch.cpp).
+  DeviceBins device_bins(const Context& ctx) const;
+  void pick_rows_on_gpu(const Context& ctx, const Tensor& lengths);
+  void sketch_all_on_gpu(const Context& ctx, const Tensor& x);
+  void sketch_groups_on_gpu(const Context& ctx, const Tensor& x, std::int64_t sweeps);
+  Tensor device_gamma(const Context& ctx, const Tensor& squared_norm, const Tensor& sketched) const;
 
   SketchConfig config_;
   RandomStream stream_;
@@ -63,6 +87,7 @@ class RowSketch final : public ResidualSketch {
   Tensor row_norms_;         // [rows], for `wiener`
   double squared_norm_ = 0;  // of what is sketched: X or E
   double gamma_ = 1;
+  DeviceParts device_;
 };
 
 /// Keeps x as the op's residual `name`: a sketch where the plan says so, else as any residual.
@@ -83,22 +108,43 @@ class GradientSketch final : public ResidualSketch {
   /// the sketch it is given.
   void form(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
 
-  /// dW [M, N], times `factor`. `site` names the linear, for what `wiener` remembers of it.
+  /// dW [M, N], times `cotangent`, one number, if given. `site` names the linear, for what `wiener`
+  /// remembers of it.
   void write(Context& ctx, const GradientTarget& dweight, std::string_view site,
-             double factor = 1) const;
+             const Tensor& cotangent = {}) const;
 
   std::int64_t bytes() const override { return values_.bytes(); }
   const Tensor& values() const { return values_; }
+  /// Waits for a GPU.
   double gamma() const;
 
  private:
+  /// What a GPU holds in place of numbers and vectors of the host.
+  struct DeviceParts {
+    DeviceBins bins;
+    Tensor squared_norm;   // [1] f64
+    Tensor norm_products;  // [1] f64
+    Tensor sums;           // [R, M] f32, while pieces are added to values in bf16
+  };
+
+  static constexpr double kWienerDecay = 0.95;  // of running means
+
+  Tensor wiener_state(Context& ctx, std::string_view site) const;
   double wiener_factor(Context& ctx, std::string_view site) const;
+
+  // The same on a GPU (ops/cuda/device_sketch.cpp).
+  void add_on_gpu(const Context& ctx, const Tensor& dy, std::int64_t first_row,
+                  const std::optional<GradientTarget>& dbias);
+  void form_on_gpu(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
+  void write_on_gpu(Context& ctx, const GradientTarget& dweight, std::string_view site,
+                    const Tensor& cotangent) const;
 
   std::shared_ptr<const RowSketch> sketch_;
   RowBins bins_;
   Tensor values_;  // [R, M]
   double squared_norm_ = 0;
   double norm_products_ = 0;  // sum over rows of |x_i|^2 |dy_i|^2, for `wiener`
+  DeviceParts device_;
 };
 
 /// A gradient sketch that the op itself has kept with keep_sketch, or null.

@@ -1,6 +1,7 @@
 #include "ops/sum.h"
 
 #include "engine/autograd/pullback.h"
+#include "ops/partial_sums.h"
 #include "ops/sum_kernels.h"
 
 namespace ghost {
@@ -9,7 +10,8 @@ namespace {
 // The only lines of these ops that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::sum(args); });
+  dispatch(
+      ctx, [&] { cpu::sum(args); }, [&] { cuda::sum(args); });
 }
 
 class Sum final : public Op {
@@ -21,14 +23,18 @@ class Sum final : public Op {
 
   Tensors forward(Context& ctx, Node& node) const override {
     const Tensor& x = node.input(0);
-    Tensor y = ctx.empty({1}, x.dtype());
-    launch(ctx, SumForward{.x = x, .y = y, .factor = factor_});
+    Tensor y = ctx.empty({1}, statistic_dtype(x.dtype()));
+    launch(ctx, SumForward{.x = x,
+                           .y = y,
+                           .factor = factor_,
+                           .partial = partial_sums(ctx, x.numel() / 256, 1, DType::kF64)});
     return {y};
   }
 
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     const Tensor dy = pullback.dy();
-    Tensor dx = ctx.empty(node.facts(0).shape.with_first(dy.dim(0)), dy.dtype());
+    const TensorFacts& x = node.facts(0);
+    Tensor dx = ctx.empty(x.shape.with_first(dy.dim(0)), x.dtype);
     launch(ctx, SumBackward{.dy = dy, .dx = dx, .factor = factor_});
     pullback.give(0, dx);
   }

@@ -7,13 +7,14 @@ namespace ghost {
 /// y = factor * sum of x
 struct SumForward {
   Tensor x;  // [n]
-  Tensor y;  // [1]
+  Tensor y;  // [1] statistic_dtype of x
   double factor;
+  Tensor partial;  // partial_sums of one column, f64
 };
 
 /// dx = factor * dy, the same for every element
 struct SumBackward {
-  Tensor dy;  // [P, 1]
+  Tensor dy;  // [P, 1] statistic_dtype of dx
   Tensor dx;  // [P, n]
   double factor;
 };
@@ -22,5 +23,10 @@ namespace cpu {
 void sum(const SumForward& args);
 void sum(const SumBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void sum(const SumForward& args);
+void sum(const SumBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -9,7 +9,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::swiglu(args); });
+  dispatch(
+      ctx, [&] { cpu::swiglu(args); }, [&] { cuda::swiglu(args); });
 }
 
 class Swiglu final : public Op {

@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = silu(gate) * up,   x = [gate | up],   silu(g) = g / (1 + exp(-g))
 ///
-/// x       [..., 2H]  f32 or f64
+/// x       [..., 2H]  f32, bf16 or f64
 /// returns y [..., H], dtype of x
 /// keeps   x (activation_input)
 /// throws  ghost::Error when the last dimension of x is odd

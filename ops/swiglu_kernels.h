@@ -20,4 +20,9 @@ void swiglu(const SwigluForward& args);
 void swiglu(const SwigluBackward& args);
 }  // namespace cpu
 
+namespace cuda {
+void swiglu(const SwigluForward& args);
+void swiglu(const SwigluBackward& args);
+}  // namespace cuda
+
 }  // namespace ghost

@@ -21,7 +21,7 @@ Tensor Context::zeros(const Shape& shape, DType dtype, MemoryTag tag) const {
 }
 
 Tensor Context::use(Parameter& parameter) const {
-  return tape_ == nullptr ? parameter.value : tape_->use(parameter);
+  return tape_ == nullptr ? parameter.used() : tape_->use(parameter);
 }
 
 Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {

@@ -81,6 +81,9 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
   Residual residual{
       .name = spec.name, .role = spec.role, .shape = tensor.shape(), .dtype = tensor.dtype()};
   residual.keep = planned_keep(spec, tensor);
+  if (residual.keep == Keep::kBF16 && tensor.dtype() == DType::kBF16) {
+    residual.keep = Keep::kExact;
+  }
   switch (residual.keep) {
     case Keep::kExact:
       if (tensor.storage()->tag() == MemoryTag::kWorkspace) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/random/philox.h"
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
@@ -35,12 +36,14 @@ FourDraws four_truncated_normal(RandomStream stream, std::uint32_t index) {
   return draws;
 }
 
+// Drawn on the host, so that a run starts from the same numbers on every device.
 // Element i of `values` is scale * draw_four(stream, i / 4)[i % 4].
 template <typename DrawFour>
 void draw(const Tensor& values, double scale, const RandomStream& stream, DrawFour&& draw_four) {
   const std::int64_t n = values.numel();
+  const Tensor place = host_place(values);
   visit_real(values.dtype(), [&]<typename T>() {
-    T* out = values.data<T>();
+    T* out = place.data<T>();
 #pragma omp parallel for schedule(static)
     for (std::int64_t begin = 0; begin < n; begin += 4) {
       const FourDraws draws = draw_four(stream, static_cast<std::uint32_t>(begin / 4));
@@ -49,6 +52,7 @@ void draw(const Tensor& values, double scale, const RandomStream& stream, DrawFo
       }
     }
   });
+  copy(values, place);
 }
 
 }  // namespace
@@ -65,7 +69,9 @@ Parameter& ParameterStore::declare(std::string name, const Shape& shape, Decay d
   return parameter;
 }
 
-void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DType dtype) {
+void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DType dtype,
+                                 std::optional<DType> activation_dtype) {
+  const DType working_dtype = activation_dtype.value_or(dtype);
   for (const Decay decay : {Decay::kYes, Decay::kNo}) {
     ParameterGroup group{.decay = decay};
     std::int64_t count = 0;
@@ -81,6 +87,9 @@ void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DT
     group.values = Tensor(allocator, {count}, dtype, MemoryTag::kParameters);
     group.grads = Tensor(allocator, {count}, dtype, MemoryTag::kGradients);
     group.zeros = std::make_unique<ZeroBlocks>(count);
+    if (working_dtype != dtype) {
+      group.working = Tensor(allocator, {count}, working_dtype, MemoryTag::kParameters);
+    }
     std::int64_t offset = 0;
     for (Parameter* parameter : group.members) {
       parameter->zeros = group.zeros.get();
@@ -88,6 +97,9 @@ void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DT
       const std::int64_t end = offset + parameter->shape.numel();
       parameter->value = group.values.slice(offset, end).reshape(parameter->shape);
       parameter->grad = group.grads.slice(offset, end).reshape(parameter->shape);
+      if (group.working.defined()) {
+        parameter->working = group.working.slice(offset, end).reshape(parameter->shape);
+      }
       offset = end;
     }
     groups_.push_back(std::move(group));
@@ -117,6 +129,15 @@ void ParameterStore::initialize(std::uint64_t seed) {
       case InitKind::kTruncatedNormal:
         draw(parameter.value, parameter.init.std / kTruncatedStd, stream, four_truncated_normal);
         break;
+    }
+  }
+  refresh_working();
+}
+
+void ParameterStore::refresh_working() {
+  for (const ParameterGroup& group : groups_) {
+    if (group.working.defined()) {
+      cast(group.working, group.values);
     }
   }
 }

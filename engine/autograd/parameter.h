@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,10 +34,14 @@ struct Parameter {
   Decay decay = Decay::kNo;
   Init init;
   Tensor value;
-  Tensor grad;
+  Tensor working;         // the value in the dtype of activations, where that is another one
+  Tensor grad;            // dtype of the value
   bool has_grad = false;  // this step's backward passes have written `grad`; before, it is stale
   ZeroBlocks* zeros = nullptr;  // of its group; null without a store
   std::int64_t offset = 0;      // elements before it in its group
+
+  /// What ops are handed.
+  const Tensor& used() const { return working.defined() ? working : value; }
 
   /// The gradient as an accumulation target: whether to add to it or to overwrite it.
   bool claim_grad() {
@@ -53,6 +58,7 @@ struct Parameter {
 struct ParameterGroup {
   Decay decay = Decay::kNo;
   Tensor values;
+  Tensor working;  // a copy in the dtype of activations; undefined where that is the values' own
   Tensor grads;
   std::unique_ptr<ZeroBlocks> zeros;  // of grads
   std::vector<Parameter*> members;    // in order of their offsets
@@ -65,11 +71,17 @@ class ParameterStore {
   /// Throws ghost::Error when the name is taken. The reference stays valid.
   Parameter& declare(std::string name, const Shape& shape, Decay decay, Init init);
 
-  void materialize(const std::shared_ptr<Allocator>& allocator, DType dtype);
+  /// Values and gradients are of `dtype`; activations are of `activation_dtype`, for which ops are
+  /// handed a working copy of the values where it is another one.
+  void materialize(const std::shared_ptr<Allocator>& allocator, DType dtype,
+                   std::optional<DType> activation_dtype = std::nullopt);
   bool is_materialized() const { return !groups_.empty(); }
 
   /// Draws every initial value from (seed, index of the parameter, element).
   void initialize(std::uint64_t seed);
+
+  /// After the values were changed by anything but an optimizer: makes the working copies again.
+  void refresh_working();
 
   /// Before the backward passes of a step: every gradient is stale.
   void begin_gradients();

@@ -7,7 +7,7 @@
 
 namespace ghost {
 
-/// Where an op puts the gradient of a weight: [shape of the weight].
+/// Where an op puts the gradient of a weight: [shape of the weight], f32 where the weight is bf16.
 struct GradientTarget {
   Tensor grad;
   bool accumulate = false;  // add to what is there; otherwise its contents are undefined: overwrite

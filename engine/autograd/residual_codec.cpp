@@ -7,28 +7,17 @@
 #include <limits>
 #include <type_traits>
 
+#include "engine/autograd/residual_codec_kernels.h"
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
-namespace {
-
-constexpr float kSmallestScaled = 1e-30F;  // smaller groups are kept as zeros
-constexpr std::int64_t kChunk = 1024;      // elements whose draws and codes stay in L1
-constexpr std::int64_t kParallelElements = 1 << 14;
-
-/// Codes lowest, ..., highest stand for code * step; a group's step is its scale.
-struct Grid {
-  float lowest;
-  float highest;
-  float steps_per_one;  // derivatives only
-};
 
 // Derivatives lie in
 //   gelu (erf)   Phi(x) + x phi(x), extreme where x^2 = 2:            -0.12891 to 1.12891
 //   gelu (tanh)  found numerically (a test looks again):              -0.12887 to 1.12887
 //   silu         s (1 + x (1 - s)), extreme where x tanh(x / 2) = 2:  -0.09984 to 1.09984
 // The grids cover these and hold 0 and 1, the derivatives of units far from the bend, exactly.
-Grid grid_of(Keep keep) {
+CodeGrid grid_of(Keep keep) {
   switch (keep) {
     case Keep::kInt8:
       return {.lowest = -127, .highest = 127};
@@ -49,6 +38,11 @@ Grid grid_of(Keep keep) {
 
 bool is_packed(Keep keep) { return keep == Keep::kInt4 || keep == Keep::kDerivative4; }
 
+namespace {
+
+constexpr std::int64_t kChunk = 1024;  // elements whose draws and codes stay in L1
+constexpr std::int64_t kParallelElements = 1 << 14;
+
 using Draws = std::array<std::uint16_t, kChunk>;
 
 // 16 bits for each of the elements from `begin` on, a multiple of 8: draws are numbered by the
@@ -66,8 +60,8 @@ void draw(const RandomStream& stream, std::int64_t begin, std::int64_t size, Dra
 // code = floor(v + u) for v = x * factor and u uniform in (0, 1): v on average. The sum is formed
 // without the whole part of v, where it would be rounded: whole numbers come back as they are.
 template <typename T, typename Code>
-void quantise(const T* x, float factor, const Grid& grid, const std::uint16_t* draws, Code* codes,
-              std::int64_t size) {
+void quantise(const T* x, float factor, const CodeGrid& grid, const std::uint16_t* draws,
+              Code* codes, std::int64_t size) {
   const float lowest = grid.lowest;  // of its own: a store to codes might change what grid is
   const float highest = grid.highest;
   const float shift = std::is_signed_v<Code> ? 0 : -lowest;
@@ -134,7 +128,7 @@ template <typename T, typename Code>
 struct Encoder {
   const T* x;
   std::int64_t n;
-  Grid grid;
+  CodeGrid grid;
   RandomStream stream;
   std::uint8_t* values;
   float* scales;       // null without
@@ -171,7 +165,8 @@ struct Encoder {
 };
 
 template <typename T, typename Code>
-void encode(const Tensor& x, const Grid& grid, const RandomStream& stream, EncodedResidual& out) {
+void encode(const Tensor& x, const CodeGrid& grid, const RandomStream& stream,
+            EncodedResidual& out) {
   const std::int64_t n = x.numel();
   const Encoder<T, Code> encoder{
       .x = x.data<T>(),
@@ -193,7 +188,7 @@ void encode(const Tensor& x, const Grid& grid, const RandomStream& stream, Encod
 }
 
 template <typename T, typename Code>
-void decode(const EncodedResidual& encoded, const Grid& grid, const Tensor& out) {
+void decode(const EncodedResidual& encoded, const CodeGrid& grid, const Tensor& out) {
   const std::int64_t n = out.numel();
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(encoded.values.raw());
   const float* scales = encoded.scales.defined() ? encoded.scales.data<float>() : nullptr;
@@ -245,7 +240,7 @@ EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
     cast(out.values, x);
     return out;
   }
-  const Grid grid = grid_of(keep);
+  const CodeGrid grid = grid_of(keep);
   const std::int64_t n = x.numel();
   out.values = is_packed(keep) ? stored({(n + 1) / 2}, DType::kU8)
                                : stored(x.shape(), is_scaled(keep) ? DType::kI8 : DType::kU8);
@@ -254,6 +249,12 @@ EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
   }
   if (x.device().is_dry()) {
     return out;
+  }
+  if constexpr (kHasCuda) {
+    if (x.device().is_cuda()) {
+      cuda::encode_residual(x, stream, out);
+      return out;
+    }
   }
   visit_real(x.dtype(), [&]<typename T>() {
     is_scaled(keep) ? encode<T, std::int8_t>(x, grid, stream, out)
@@ -272,7 +273,13 @@ Tensor decode_residual(const EncodedResidual& encoded, DType dtype) {
   if (out.device().is_dry()) {
     return out;
   }
-  const Grid grid = grid_of(encoded.keep);
+  if constexpr (kHasCuda) {
+    if (out.device().is_cuda()) {
+      cuda::decode_residual(encoded, out);
+      return out;
+    }
+  }
+  const CodeGrid grid = grid_of(encoded.keep);
   visit_real(dtype, [&]<typename T>() {
     is_scaled(encoded.keep) ? decode<T, std::int8_t>(encoded, grid, out)
                             : decode<T, std::uint8_t>(encoded, grid, out);

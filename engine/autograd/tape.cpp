@@ -60,9 +60,9 @@ Tensor Tape::watch(const Tensor& leaf) {
 Tensor Tape::use(Parameter& parameter) {
   const auto known = parameter_leaves_.find(&parameter);
   if (known != parameter_leaves_.end()) {
-    return parameter.value.with_origin({.tape = serial_, .node = known->second});
+    return parameter.used().with_origin({.tape = serial_, .node = known->second});
   }
-  Tensor leaf = watch(parameter.value);
+  Tensor leaf = watch(parameter.used());
   nodes_.back().parameter_ = &parameter;
   parameter_leaves_.emplace(&parameter, leaf.origin().node);
   return leaf;
@@ -176,18 +176,19 @@ class Tape::NodePullback final : public Pullback {
               .zeros = parameter.zeros,
               .offset = parameter.offset};
     }
+    const DType dtype = statistic_dtype(facts.dtype);
     Tensor& pending = leaf.cotangents_[static_cast<std::size_t>(facts.origin.output)];
     if (pending.defined()) {
-      if (pending.storage().use_count() > 1) {  // the op is going to add in place
-        Tensor own = ctx_.empty(pending.shape(), pending.dtype());
-        copy(own, pending);
+      if (pending.storage().use_count() > 1 || pending.dtype() != dtype) {
+        Tensor own = ctx_.empty(pending.shape(), dtype);  // the op is going to add in place
+        cast(own, pending);
         pending = std::move(own);
       }
       return {.grad = pending.reshape(facts.shape), .accumulate = true};
     }
     pending = ctx_.empty(
         leaf.outputs_facts_[static_cast<std::size_t>(facts.origin.output)].shape.with_first(1),
-        facts.dtype);
+        dtype);
     return {.grad = pending.reshape(facts.shape), .accumulate = false};
   }
 
@@ -217,7 +218,7 @@ void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
   // same cotangent to both of its inputs).
   if (pending.storage().use_count() == 1) {
     accumulate(pending, cotangent);
-  } else if (cotangent.storage().use_count() == 1) {
+  } else if (cotangent.storage().use_count() == 1 && cotangent.dtype() == pending.dtype()) {
     accumulate(cotangent, pending);
     pending = std::move(cotangent);
   } else {
@@ -236,7 +237,7 @@ void Tape::deposit(Node& leaf, std::int64_t basis_size) {
   if (leaf.parameter_->claim_grad()) {
     accumulate(grad, leaf.cotangents_[0]);
   } else {
-    copy(grad, leaf.cotangents_[0]);
+    cast(grad, leaf.cotangents_[0]);
   }
 }
 
@@ -253,9 +254,7 @@ void Tape::backward(Context& ctx, const Tensor& output, double seed) {
   GHOST_CHECK(output.numel() == 1, "backward from a tensor of shape {}; expected a scalar",
               output.shape());
   Tensor cotangent = ctx.empty({1, 1}, output.dtype());
-  if (!ctx.device().is_dry()) {
-    fill(cotangent, seed);
-  }
+  fill(cotangent, seed);
   propagate(ctx, std::span(&output, 1), std::span(&cotangent, 1), {}, Parameters::kAccumulate,
             Release::kYes);
 }

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "engine/core/error.h"
+#include "engine/device/cuda/devices.h"
 
 namespace ghost {
 
@@ -18,7 +19,7 @@ std::string Device::name() const {
   return {};
 }
 
-Device parse_device(std::string_view text) {
+Device read_device(std::string_view text) {
   if (text == "cpu") {
     return {};
   }
@@ -31,10 +32,20 @@ Device parse_device(std::string_view text) {
   if (!is_cuda) {
     fail<ConfigError>("device is \"{}\"; expected cpu, cuda or cuda:N", text);
   }
+  return {.type = DeviceType::kCuda, .index = index};
+}
+
+Device parse_device(std::string_view text) {
+  const Device device = read_device(text);
+  if (!device.is_cuda()) {
+    return device;
+  }
   if constexpr (!kHasCuda) {
     fail<ConfigError>("device is \"{}\"; this build has no CUDA backend, expected cpu", text);
+  } else if (device.index >= cuda::num_devices()) {
+    fail<ConfigError>("device is \"{}\"; expected {}", text, cuda::expected_devices());
   }
-  return {.type = DeviceType::kCuda, .index = index};
+  return device;
 }
 
 }  // namespace ghost

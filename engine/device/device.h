@@ -31,8 +31,10 @@ struct Device {
   std::string name() const;
 };
 
-/// Reads `cpu`, `cuda` or `cuda:N`; throws ghost::ConfigError for anything else and for a device
-/// that this build or this machine does not have.
+/// Reads `cpu`, `cuda` or `cuda:N`; throws ghost::ConfigError for anything else.
+Device read_device(std::string_view text);
+
+/// The same; throws also for a device that this build or this machine does not have.
 Device parse_device(std::string_view text);
 
 }  // namespace ghost

@@ -89,10 +89,9 @@ fs::path CheckpointDirectory::save(const TrainerState& state, std::span<const Na
   fs::create_directories(temporary, error);
   GHOST_CHECK(!error, "{}: cannot create the directory: {}", temporary.string(), error.message());
   try {
-    const std::string model_digest = write_safetensors(temporary / kModelFile, views_of(model),
-                                                       {{"architecture", state.architecture}});
-    const std::string optimizer_digest =
-        write_safetensors(temporary / kOptimizerFile, views_of(optimizer));
+    const std::string model_digest =
+        write_tensors(temporary / kModelFile, model, {{"architecture", state.architecture}});
+    const std::string optimizer_digest = write_tensors(temporary / kOptimizerFile, optimizer);
     const json facts = {
         {"format", kFormat},
         {"architecture", state.architecture},

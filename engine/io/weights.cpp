@@ -4,6 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "engine/tensor/host.h"
+#include "engine/tensor/primitives.h"
+
 namespace ghost {
 namespace {
 
@@ -81,17 +84,20 @@ std::vector<NamedTensor> named_values(const ParameterStore& parameters) {
   return out;
 }
 
-std::vector<TensorView> views_of(std::span<const NamedTensor> tensors) {
+std::string write_tensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                          const SafetensorsMetadata& metadata) {
+  Tensors hosts;  // live until their views are written
   std::vector<TensorView> views;
   for (const NamedTensor& named : tensors) {
+    hosts.push_back(on_host(named.tensor));
     const auto dims = named.tensor.shape().dims();
     views.push_back(
         {.name = named.name,
          .dtype = std::string(stored_dtype(named.tensor.dtype())),
          .shape = {dims.begin(), dims.end()},
-         .bytes = {named.tensor.raw(), static_cast<std::size_t>(named.tensor.bytes())}});
+         .bytes = {hosts.back().raw(), static_cast<std::size_t>(named.tensor.bytes())}});
   }
-  return views;
+  return write_safetensors(path, views, metadata);
 }
 
 void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor) {
@@ -101,8 +107,10 @@ void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Te
   const Shape shape(stored.shape);
   GHOST_CHECK(shape == tensor.shape(), "{}: tensor {} has shape {}; expected {}",
               file.path().string(), stored.name, shape, tensor.shape());
+  const Tensor place = host_place(tensor);
   visit_real(tensor.dtype(),
-             [&]<typename T>() { convert(stored, tensor.data<T>(), tensor.numel()); });
+             [&]<typename T>() { convert(stored, place.data<T>(), tensor.numel()); });
+  copy(tensor, place);
 }
 
 void read_tensors(const SafetensorsFile& file, std::span<const NamedTensor> tensors) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,10 +19,11 @@ struct NamedTensor {
 /// The values of all parameters under their names.
 std::vector<NamedTensor> named_values(const ParameterStore& parameters);
 
-/// Views for write_safetensors; the tensors must outlive them.
-std::vector<TensorView> views_of(std::span<const NamedTensor> tensors);
+/// Writes tensors of any device; otherwise as write_safetensors, and returns what that returns.
+std::string write_tensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                          const SafetensorsMetadata& metadata = {});
 
-/// Fills `tensor` (f32 or f64) from a stored one of dtype F32, F64, F16 or BF16.
+/// Fills `tensor` (f32 or f64, on any device) from a stored one of dtype F32, F64, F16 or BF16.
 /// Throws ghost::Error naming `file`, the tensor, what was expected and what was found.
 void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor);
 

@@ -1,12 +1,12 @@
 #include "engine/memory/allocator.h"
 
+#include <map>
 #include <new>
 #include <sys/mman.h>
-#include <utility>
-#include <vector>
 
 #include "engine/core/error.h"
 #include "engine/memory/caching_allocator.h"
+#include "engine/memory/cuda/allocator.h"
 
 namespace ghost {
 namespace {
@@ -17,8 +17,8 @@ class CpuAllocator final : public CachingAllocator {
  public:
   CpuAllocator() : CachingAllocator(Device{}) {}
   ~CpuAllocator() override {
-    for (auto& [address, bytes] : segments_) {
-      ::operator delete (address, bytes, std::align_val_t{kHugePage});
+    for (const auto& [address, bytes] : segments_) {
+      free_segment(address, bytes);
     }
   }
 
@@ -31,11 +31,20 @@ class CpuAllocator final : public CachingAllocator {
     }
     // Advice only: where huge pages are off, small ones do.
     madvise(address, size, MADV_HUGEPAGE);
-    segments_.emplace_back(address, size);
+    segments_.emplace(static_cast<std::byte*>(address), bytes);
     return static_cast<std::byte*>(address);
   }
 
-  std::vector<std::pair<void*, std::size_t>> segments_;
+  void release_segment(std::byte* address, std::int64_t bytes) override {
+    segments_.erase(address);
+    free_segment(address, bytes);
+  }
+
+  static void free_segment(std::byte* address, std::int64_t bytes) {
+    ::operator delete (address, static_cast<std::size_t>(bytes), std::align_val_t{kHugePage});
+  }
+
+  std::map<std::byte*, std::int64_t> segments_;
 };
 
 class DryAllocator final : public Allocator {
@@ -59,6 +68,9 @@ std::shared_ptr<Allocator> make_allocator(const Device& device) {
     case DeviceType::kDry:
       return std::make_shared<DryAllocator>();
     case DeviceType::kCuda:
+      if constexpr (kHasCuda) {
+        return cuda::make_allocator(device);
+      }
       break;
   }
   fail("there is no allocator for {} in this build", device.name());

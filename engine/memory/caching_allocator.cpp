@@ -75,19 +75,41 @@ CachingAllocator::Block* CachingAllocator::take_best_fit(std::int64_t size) {
 
 CachingAllocator::Block* CachingAllocator::add_segment(std::int64_t size, MemoryTag tag) {
   const std::int64_t segment = round_up(size, kSegmentUnit);
-  Block* block = new_block();
-  block->address = allocate_segment(segment);
-  if (block->address == nullptr) {
-    recycle(block);
+  std::byte* address = allocate_segment(segment);
+  if (address == nullptr && release_free_segments()) {
+    address = allocate_segment(segment);
+  }
+  if (address == nullptr) {
     fail("out of memory on {}: asked for {:.1f} MiB ({}), {:.1f} MiB reserved; largest: {}",
          device().name(), static_cast<double>(size) / (1 << 20), tag_name(tag),
          static_cast<double>(reserved_bytes_) / (1 << 20), largest_tags(meter_));
   }
+  Block* block = new_block();
+  block->address = address;
   block->size = segment;
   block->is_small = size < kSmallLimit;
   reserved_bytes_ += segment;
   ++num_system_allocations_;
   return block;
+}
+
+bool CachingAllocator::release_free_segments() {
+  bool has_released = false;
+  for (FreeBlocks* pool : {&small_, &large_}) {
+    for (auto at = pool->begin(); at != pool->end();) {
+      Block* block = *at;
+      if (block->previous != nullptr || block->next != nullptr) {
+        ++at;
+        continue;
+      }
+      at = pool->erase(at);
+      release_segment(block->address, block->size);
+      reserved_bytes_ -= block->size;
+      recycle(block);
+      has_released = true;
+    }
+  }
+  return has_released;
 }
 
 void CachingAllocator::split(Block* block, std::int64_t size) {

@@ -10,8 +10,9 @@
 namespace ghost {
 
 /// Best-fit allocator over large segments. Freed blocks merge with their neighbours and are used
-/// again within and across steps; segments go back to the system with the allocator. Requests
-/// below 1 MiB have segments of their own, so that they do not splinter the large ones.
+/// again within and across steps; segments go back to the system with the allocator, or once
+/// nothing in them is in use and the system has no more. Requests below 1 MiB have segments of
+/// their own, so that they do not splinter the large ones.
 class CachingAllocator : public Allocator {
  public:
   std::byte* allocate(std::int64_t bytes, MemoryTag tag) override;
@@ -22,6 +23,8 @@ class CachingAllocator : public Allocator {
 
   /// One segment from the system; null when there is none to be had.
   virtual std::byte* allocate_segment(std::int64_t bytes) = 0;
+  /// Gives one segment back to the system.
+  virtual void release_segment(std::byte* address, std::int64_t bytes) = 0;
 
  private:
   struct Block {
@@ -29,7 +32,7 @@ class CachingAllocator : public Allocator {
     std::int64_t size = 0;
     bool is_free = false;
     bool is_small = false;      // in a segment for small requests
-    Block* previous = nullptr;  // neighbours in the same segment
+    Block* previous = nullptr;  // neighbours in the same segment; a free block without is all of it
     Block* next = nullptr;
   };
   struct BySizeThenAddress {
@@ -42,6 +45,7 @@ class CachingAllocator : public Allocator {
   FreeBlocks& pool_of(const Block& block) { return block.is_small ? small_ : large_; }
   Block* take_best_fit(std::int64_t size);
   Block* add_segment(std::int64_t size, MemoryTag tag);
+  bool release_free_segments();
   void split(Block* block, std::int64_t size);
   Block* merge_with_free_neighbours(Block* block);
   Block* new_block();

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "engine/core/error.h"
 
@@ -27,6 +28,11 @@ struct BFloat16 {
 
 std::int64_t itemsize(DType dtype);
 bool is_floating(DType dtype);
+
+/// Of means, norms, losses and gradients of weights: f64 for f64, else f32.
+constexpr DType statistic_dtype(DType dtype) {
+  return dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+}
 
 /// "f32", "f64", "bf16", "i32", "u16", "u8", "i8".
 std::string_view dtype_name(DType dtype);
@@ -64,5 +70,16 @@ decltype(auto) visit_real(DType dtype, Visit&& visit) {
   }
   fail("dtype {} has no CPU kernels; expected f32 or f64", dtype_name(dtype));
 }
+
+/// The same with BFloat16 as well: for reading elements, with `to_double`.
+template <typename Visit>
+decltype(auto) visit_floating(DType dtype, Visit&& visit) {
+  return dtype == DType::kBF16 ? visit.template operator()<BFloat16>()
+                               : visit_real(dtype, std::forward<Visit>(visit));
+}
+
+inline double to_double(float x) { return x; }
+inline double to_double(double x) { return x; }
+inline double to_double(BFloat16 x) { return static_cast<float>(x); }
 
 }  // namespace ghost

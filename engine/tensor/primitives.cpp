@@ -3,25 +3,44 @@
 #include <cstring>
 #include <type_traits>
 
+#include "engine/tensor/cuda/primitives.h"
+#include "engine/tensor/host.h"
+
 namespace ghost {
 namespace {
-
-bool is_dry(const Tensor& x) { return x.device().is_dry(); }
 
 void check_pair(const char* what, const Tensor& destination, const Tensor& source) {
   GHOST_CHECK(destination.numel() == source.numel(), "shape mismatch in {}: {} against {}", what,
               destination.shape(), source.shape());
 }
 
+void check_device(const char* what, const Tensor& destination, const Tensor& source) {
+  GHOST_CHECK(destination.device() == source.device() || destination.device().is_dry(),
+              "{} from {} to {}; expected one device", what, source.device().name(),
+              destination.device().name());
+}
+
+/// The one place where a primitive meets a backend.
+template <typename Cpu, typename Cuda>
+void dispatch(const Tensor& x, Cpu&& cpu, Cuda&& cuda) {
+  switch (x.device().type) {
+    case DeviceType::kDry:
+      return;
+    case DeviceType::kCpu:
+      cpu();
+      return;
+    case DeviceType::kCuda:
+      if constexpr (kHasCuda) {
+        cuda();
+      }
+      return;
+  }
+}
+
 /// Below this many elements a parallel region costs more than it saves.
 constexpr std::int64_t kParallelElements = 1 << 14;
 
-}  // namespace
-
-void fill_zero(const Tensor& x) {
-  if (is_dry(x)) {
-    return;
-  }
+void fill_bytes_with_zero(const Tensor& x) {
   std::byte* bytes = x.raw();
   const std::int64_t size = x.bytes();
   constexpr std::int64_t kPiece = 1 << 16;
@@ -31,28 +50,7 @@ void fill_zero(const Tensor& x) {
   }
 }
 
-void fill(const Tensor& x, double value) {
-  if (is_dry(x)) {
-    return;
-  }
-  visit_real(x.dtype(),
-             [&]<typename T>() { std::fill_n(x.data<T>(), x.numel(), static_cast<T>(value)); });
-}
-
-void copy(const Tensor& destination, const Tensor& source) {
-  check_pair("copy", destination, source);
-  GHOST_CHECK(destination.dtype() == source.dtype(), "copy from {} to {}; expected one dtype",
-              dtype_name(source.dtype()), dtype_name(destination.dtype()));
-  if (!is_dry(destination)) {
-    std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
-  }
-}
-
-void cast(const Tensor& destination, const Tensor& source) {
-  check_pair("cast", destination, source);
-  if (is_dry(destination)) {
-    return;
-  }
+void convert_elements(const Tensor& destination, const Tensor& source) {
   const std::int64_t n = source.numel();
   const auto convert = [n]<typename To, typename From>(To* to, const From* from) {
 #pragma omp parallel for simd schedule(static) if (n > kParallelElements)
@@ -67,27 +65,19 @@ void cast(const Tensor& destination, const Tensor& source) {
   };
   const DType to = destination.dtype();
   const DType from = source.dtype();
-  if (to == from) {
-    copy(destination, source);
-  } else if (to == DType::kBF16) {
+  if (to == DType::kBF16) {
     visit_real(from,
                [&]<typename T>() { convert(destination.data<BFloat16>(), source.data<T>()); });
   } else if (from == DType::kBF16) {
     visit_real(to, [&]<typename T>() { convert(destination.data<T>(), source.data<BFloat16>()); });
-  } else if (to == DType::kF32 && from == DType::kF64) {
+  } else if (to == DType::kF32) {
     convert(destination.data<float>(), source.data<double>());
-  } else if (to == DType::kF64 && from == DType::kF32) {
-    convert(destination.data<double>(), source.data<float>());
   } else {
-    fail("cast from {} to {}; expected f32, f64 or bf16", dtype_name(from), dtype_name(to));
+    convert(destination.data<double>(), source.data<float>());
   }
 }
 
-void accumulate(const Tensor& destination, const Tensor& source) {
-  check_pair("accumulate", destination, source);
-  if (is_dry(destination)) {
-    return;
-  }
+void add_elements(const Tensor& destination, const Tensor& source) {
   const std::int64_t n = source.numel();
   visit_real(destination.dtype(), [&]<typename T>() {
     T* to = destination.data<T>();
@@ -99,10 +89,7 @@ void accumulate(const Tensor& destination, const Tensor& source) {
   });
 }
 
-void scale(const Tensor& x, double factor) {
-  if (is_dry(x) || factor == 1.0) {
-    return;
-  }
+void multiply_elements(const Tensor& x, double factor) {
   const std::int64_t n = x.numel();
   visit_real(x.dtype(), [&]<typename T>() {
     T* values = x.data<T>();
@@ -114,12 +101,78 @@ void scale(const Tensor& x, double factor) {
   });
 }
 
+}  // namespace
+
+void fill_zero(const Tensor& x) {
+  dispatch(
+      x, [&] { fill_bytes_with_zero(x); }, [&] { cuda::fill_zero(x); });
+}
+
+void fill(const Tensor& x, double value) {
+  dispatch(
+      x,
+      [&] {
+        visit_real(x.dtype(), [&]<typename T>() {
+          std::fill_n(x.data<T>(), x.numel(), static_cast<T>(value));
+        });
+      },
+      [&] { cuda::fill(x, value); });
+}
+
+void copy(const Tensor& destination, const Tensor& source) {
+  check_pair("copy", destination, source);
+  GHOST_CHECK(destination.dtype() == source.dtype(), "copy from {} to {}; expected one dtype",
+              dtype_name(source.dtype()), dtype_name(destination.dtype()));
+  if (destination.raw() == source.raw() || source.device().is_dry()) {
+    return;
+  }
+  const Tensor& leading = source.device().is_cuda() ? source : destination;
+  dispatch(
+      leading,
+      [&] {
+        std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
+      },
+      [&] { cuda::copy(destination, source); });
+}
+
+void cast(const Tensor& destination, const Tensor& source) {
+  check_pair("cast", destination, source);
+  if (destination.dtype() == source.dtype()) {
+    copy(destination, source);
+    return;
+  }
+  GHOST_CHECK(is_floating(destination.dtype()) && is_floating(source.dtype()),
+              "cast from {} to {}; expected f32, f64 or bf16", dtype_name(source.dtype()),
+              dtype_name(destination.dtype()));
+  check_device("cast", destination, source);
+  dispatch(
+      destination, [&] { convert_elements(destination, source); },
+      [&] { cuda::cast(destination, source); });
+}
+
+void accumulate(const Tensor& destination, const Tensor& source) {
+  check_pair("accumulate", destination, source);
+  check_device("accumulate", destination, source);
+  dispatch(
+      destination, [&] { add_elements(destination, source); },
+      [&] { cuda::accumulate(destination, source); });
+}
+
+void scale(const Tensor& x, double factor) {
+  if (factor == 1.0) {
+    return;
+  }
+  dispatch(
+      x, [&] { multiply_elements(x, factor); }, [&] { cuda::scale(x, factor); });
+}
+
 double item(const Tensor& x) {
   GHOST_CHECK(x.numel() == 1, "item of a tensor of shape {}; expected one element", x.shape());
-  if (is_dry(x)) {
+  if (x.device().is_dry()) {
     return 0;
   }
-  return visit_real(x.dtype(), [&]<typename T>() { return static_cast<double>(*x.data<T>()); });
+  const Tensor host = on_host(x);
+  return visit_real(x.dtype(), [&]<typename T>() { return static_cast<double>(*host.data<T>()); });
 }
 
 }  // namespace ghost

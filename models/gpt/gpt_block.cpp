@@ -104,7 +104,7 @@ std::unique_ptr<BlockState> GptBlock::start(Context& ctx, std::int64_t batch,
                                             std::int64_t max_length) const {
   auto state = std::make_unique<GptBlockState>();
   state->cache = make_kv_cache(ctx, attention_shape(config_), batch, max_length,
-                               c_attn_.weight->value.dtype());
+                               c_attn_.weight->used().dtype());
   return state;
 }
 

@@ -4,6 +4,7 @@
 
 #include "engine/io/file.h"
 #include "engine/io/weights.h"
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
@@ -25,7 +26,9 @@ bool is_conv1d(std::string_view name) {
   return false;
 }
 
-Tensor transposed(const Tensor& x) {
+/// On the host.
+Tensor transposed(const Tensor& of_any_device) {
+  const Tensor x = on_host(of_any_device);
   const std::int64_t rows = x.dim(0);
   const std::int64_t cols = x.dim(1);
   Tensor out(x.storage()->shared_allocator(), {cols, rows}, x.dtype(), MemoryTag::kWorkspace);
@@ -97,9 +100,8 @@ void import_gpt2_weights(const SafetensorsFile& file, Gpt& model) {
   for (const auto& parameter : model.parameters().all()) {
     const TensorView& stored = stored_tensor(file, parameter->name);
     if (is_conv1d(parameter->name)) {
-      Tensor in_out(parameter->value.storage()->shared_allocator(),
-                    {parameter->shape[1], parameter->shape[0]}, parameter->value.dtype(),
-                    MemoryTag::kWorkspace);
+      Tensor in_out(make_allocator(Device{}), {parameter->shape[1], parameter->shape[0]},
+                    parameter->value.dtype(), MemoryTag::kWorkspace);
       read_tensor(file, stored, in_out);
       copy(parameter->value, transposed(in_out));
     } else if (is_embedding(parameter->name)) {
@@ -157,7 +159,7 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
   std::error_code error;
   fs::create_directories(directory, error);
   GHOST_CHECK(!error, "{}: cannot create the directory: {}", directory.string(), error.message());
-  write_safetensors(directory / "model.safetensors", views_of(tensors));
+  write_tensors(directory / "model.safetensors", tensors);
   write_file_atomically(directory / "config.json", facts.dump(2) + "\n");
 }
 

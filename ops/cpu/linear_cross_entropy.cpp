@@ -148,7 +148,7 @@ void form_gradient(const CrossEntropyGradient& args, const Piece& piece, std::in
                    T* dlogits) {
   const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
   const T* lse = args.in.lse.data<T>() + piece.first_row;
-  const T scale = static_cast<T>(args.scale);
+  const T scale = static_cast<T>(1.0 / *args.count.data<double>());
   const bool is_held = args.exponentials.defined();
 #pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
   for (std::int64_t i = 0; i < piece.rows; ++i) {
@@ -247,6 +247,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
     part.row_squares.assign(wants_rows ? static_cast<std::size_t>(rows) : 0, 0.0);
   }
   const std::int64_t part_elements = args.pieces.chunk_rows * channels;
+  const T cotangent = args.cotangent.defined() ? *args.cotangent.data<T>() : T{1};
   for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
@@ -264,7 +265,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
       }
       if (args.dweight.defined()) {
         const bool accumulate = args.accumulate_dweight || first_row > 0;
-        gemm({.m = piece.columns, .n = channels, .k = rows}, static_cast<T>(args.alpha),
+        gemm({.m = piece.columns, .n = channels, .k = rows}, cotangent,
              {dlogits, piece.columns, Transpose::kYes},
              {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? T{1} : T{0},
              {args.dweight.data<T>() + piece.first_column * channels, channels});
@@ -300,7 +301,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
 
 void linear_cross_entropy(const CrossEntropyCount& args) {
   const std::int32_t* values = args.targets.data<std::int32_t>();
-  *args.count = 0;
+  std::int64_t count = 0;
   for (std::int64_t i = 0; i < args.targets.numel(); ++i) {
     if (values[i] == args.ignore_index) {
       continue;
@@ -308,10 +309,11 @@ void linear_cross_entropy(const CrossEntropyCount& args) {
     GHOST_CHECK(values[i] >= 0 && values[i] < args.vocab_size,
                 "linear_cross_entropy: target {} at position {}; expected less than vocab_size {}",
                 values[i], i, args.vocab_size);
-    ++*args.count;
+    ++count;
   }
-  GHOST_CHECK(*args.count > 0, "linear_cross_entropy: all {} targets are ignore_index {}",
+  GHOST_CHECK(count > 0, "linear_cross_entropy: all {} targets are ignore_index {}",
               args.targets.numel(), args.ignore_index);
+  *args.count.data<double>() = static_cast<double>(count);
 }
 
 void linear_cross_entropy(const CrossEntropyLoss& args) {
@@ -346,7 +348,7 @@ void linear_cross_entropy(const CrossEntropyMean& args) {
     for (const T loss : args.losses.span<T>()) {
       sum += static_cast<double>(loss);
     }
-    *args.loss.data<T>() = static_cast<T>(sum / static_cast<double>(args.count));
+    *args.loss.data<T>() = static_cast<T>(sum / *args.count.data<double>());
   });
 }
 

@@ -9,7 +9,8 @@ namespace {
 
 // The only lines of this file that know there is more than one backend.
 void launch(const Context& ctx, const AdamWUpdate& args) {
-  dispatch(ctx, [&] { cpu::adamw(args); });
+  dispatch(
+      ctx, [&] { cpu::adamw(args); }, [&] { cuda::adamw(args); });
 }
 
 }  // namespace
@@ -34,6 +35,7 @@ void AdamW::step(Context& ctx, ParameterStore& store, const OptimizerStep& args)
                             .grads = range.of(group.grads),
                             .exp_avg = range.of(exp_avg_.of(range.group)),
                             .exp_avg_sq = range.of(exp_avg_sq_.of(range.group)),
+                            .working = group.working.defined() ? range.of(group.working) : Tensor{},
                             .grad_scale = args.grad_scale,
                             .beta1 = options_.beta1,
                             .beta2 = options_.beta2,

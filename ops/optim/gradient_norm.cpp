@@ -1,24 +1,39 @@
 #include "ops/optim/gradient_norm.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost {
+namespace {
 
-double gradient_norm(const Context& ctx, const ParameterStore& store) {
-  double sum_sq = 0;
-  for (const ParameterGroup& group : store.groups()) {
-    dispatch(ctx, [&] { sum_sq += cpu::sum_of_squares(group.grads, *group.zeros); });
-  }
-  return std::sqrt(sum_sq);
+// The only lines of this file that know there is more than one backend.
+void launch(const Context& ctx, const SumOfSquares& args) {
+  dispatch(
+      ctx, [&] { cpu::sum_of_squares(args); }, [&] { cuda::sum_of_squares(args); });
+}
+void launch(const Context& ctx, const StepNumbersArgs& args) {
+  dispatch(
+      ctx, [&] { cpu::step_numbers(args); }, [&] { cuda::step_numbers(args); });
 }
 
-double clip_factor(double norm, double max_norm) {
-  GHOST_CHECK(std::isfinite(norm), "clip_factor: gradient norm is {}; expected a finite number",
-              norm);
-  return max_norm == 0 ? 1.0 : std::min(1.0, max_norm / (norm + 1e-6));
+}  // namespace
+
+StepNumbers step_numbers(const Context& ctx, const ParameterStore& store, const Tensor& losses,
+                         double max_norm) {
+  const auto num_groups = static_cast<std::int64_t>(store.groups().size());
+  const Tensor sums = ctx.empty({num_groups}, DType::kF64);
+  const Tensor partial =
+      ctx.device().is_cuda() ? ctx.empty({kSumOfSquaresBlocks}, DType::kF64) : Tensor{};
+  for (std::int64_t i = 0; i < num_groups; ++i) {
+    const ParameterGroup& group = store.groups()[static_cast<std::size_t>(i)];
+    launch(ctx, SumOfSquares{.x = group.grads,
+                             .zeros = group.zeros.get(),
+                             .partial = partial,
+                             .sum = sums.slice(i, i + 1)});
+  }
+  const Tensor numbers = ctx.empty({3}, DType::kF64);
+  launch(ctx,
+         StepNumbersArgs{.losses = losses, .sums = sums, .max_norm = max_norm, .numbers = numbers});
+  return {numbers};
 }
 
 }  // namespace ghost

@@ -14,7 +14,9 @@ namespace ghost {
 /// What changes from one update to the next.
 struct OptimizerStep {
   double lr = 0;
-  double grad_scale = 1;  // multiplies every gradient as it is read: clipping, averaging
+  /// [1] f64, multiplies every gradient as it is read: clipping, averaging. Undefined: 1; NaN: this
+  /// update changes nothing.
+  Tensor grad_scale = {};
   std::int64_t step = 1;  // number of this update, from 1 (bias correction)
 };
 

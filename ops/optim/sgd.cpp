@@ -7,7 +7,8 @@ namespace {
 
 // The only lines of this file that know there is more than one backend.
 void launch(const Context& ctx, const SgdUpdate& args) {
-  dispatch(ctx, [&] { cpu::sgd(args); });
+  dispatch(
+      ctx, [&] { cpu::sgd(args); }, [&] { cuda::sgd(args); });
 }
 
 }  // namespace
@@ -31,6 +32,7 @@ void Sgd::step(Context& ctx, ParameterStore& store, const OptimizerStep& args) {
     launch(ctx, SgdUpdate{.values = range.of(group.values),
                           .grads = range.of(group.grads),
                           .average = has_momentum ? range.of(momentum_.of(range.group)) : Tensor{},
+                          .working = group.working.defined() ? range.of(group.working) : Tensor{},
                           .grad_scale = args.grad_scale,
                           .lr = args.lr * range.lr_scale,
                           .momentum = options_.momentum,

@@ -121,6 +121,21 @@ TEST_CASE("linear_cross_entropy has one gradient, logits held or made again", "[
   CHECK(worst < 1e-14);
 }
 
+TEST_CASE("linear_cross_entropy has one gradient where few logits are two chunks", "[ops]") {
+  // A chunk of 512 channels is 2048 rows; 2100 x 70 logits alone would be few enough to hold.
+  const Tensor x = normal({2100, 512}, 1);
+  const Tensor weight = normal({70, 512}, 2);
+  const Tensor targets = test::integers({2100}, 70, 3);
+  const Pass whole = pass(x, weight, targets);
+  const Pass first = pass(x.slice(0, 1050), weight, targets.slice(0, 1050));
+  CHECK(first.holds_logits);
+  double worst = 0;
+  for (std::size_t i = 0; i < first.dx.size(); ++i) {
+    worst = std::max(worst, std::abs(whole.dx[i] - first.dx[i] / 2));
+  }
+  CHECK(worst < 1e-14);
+}
+
 TEST_CASE("linear_cross_entropy refuses bad targets and shapes", "[ops]") {
   Context ctx(Device{});
   const Tensor x = normal({2, 3}, 1);

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <set>
 
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 
 namespace ghost::test {
 namespace {
@@ -13,10 +15,7 @@ namespace {
 constexpr double kStep = 1e-5;
 constexpr double kGradientTolerance = 1e-7;
 
-const std::shared_ptr<Allocator>& cpu_allocator() {
-  static const std::shared_ptr<Allocator> allocator = make_allocator(Device{});
-  return allocator;
-}
+const std::shared_ptr<Allocator>& cpu_allocator() { return shared_allocator(Device{}); }
 
 Tensor cast_to(const Tensor& x, DType dtype) {
   Tensor out(cpu_allocator(), x.shape(), dtype, MemoryTag::kWorkspace);
@@ -43,10 +42,13 @@ struct Run {
 void record(Run& run, Context& ctx, const OpCase& test_case, DType dtype) {
   for (const OpInput& input : test_case.inputs) {
     const bool is_constant = input.kind == InputKind::kConstant;
-    const bool is_absent = !input.value.defined();
-    run.leaves.push_back(is_absent     ? Tensor{}
-                         : is_constant ? input.value
-                                       : run.tape.watch(cast_to(input.value, dtype)));
+    if (!input.value.defined()) {
+      run.leaves.emplace_back();
+      continue;
+    }
+    const Tensor value = to_device(is_constant ? input.value : cast_to(input.value, dtype),
+                                   ctx.allocator(), input.value.storage()->tag());
+    run.leaves.push_back(is_constant ? value : run.tape.watch(value));
   }
   const Context::Recording recording(ctx, &run.tape);
   ctx.begin_pass(/*seed=*/7, /*step=*/0);
@@ -94,6 +96,43 @@ Tensor finite_differences(const OpCase& test_case, std::size_t which, const Tens
     gradient.data<double>()[i] = (above - below) / (2 * kStep);
   }
   return gradient;
+}
+
+/// What the CPU computes, for other devices to be compared with.
+struct Reference {
+  Tensor output;
+  Tensor cotangent;
+  Tensors gradients;
+  Tensor many;  // cotangents [P, ...]
+  Tensors together;
+};
+
+void check_on_device(const OpCase& test_case, const Device& device, DType dtype, double tolerance,
+                     const Reference& expected) {
+  INFO("on " << device.name() << " in " << dtype_name(dtype));
+  Context ctx(shared_allocator(device));
+  Run run;
+  record(run, ctx, test_case, dtype);
+  CHECK(relative_difference(run.output, expected.output) <= tolerance);
+  const auto pull = [&](const Tensor& cotangent, bool with_weights, const Tensors& gradients) {
+    const Tensor dy =
+        to_device(cast_to(cotangent, run.output.dtype()), ctx.allocator(), MemoryTag::kWorkspace);
+    const Tensors got = pull_back(run, ctx, test_case, dy, with_weights);
+    for (std::size_t j = 0; j < gradients.size(); ++j) {
+      INFO("gradient " << j << " for " << cotangent.dim(0) << " cotangents");
+      CHECK(relative_difference(got[j], gradients[j]) <= tolerance);
+    }
+  };
+  pull(expected.cotangent, /*with_weights=*/true, expected.gradients);
+  pull(expected.many, /*with_weights=*/false, expected.together);
+}
+
+void check_on_devices(const OpCase& test_case, const Reference& expected) {
+  for (const Device& device : cuda_devices()) {
+    check_on_device(test_case, device, DType::kF32, std::max(1e-4, test_case.f32_tolerance),
+                    expected);
+    check_on_device(test_case, device, DType::kBF16, test_case.bf16_tolerance, expected);
+  }
 }
 
 void check_residuals(const Tape& tape) {
@@ -149,8 +188,13 @@ Tensor tokens_of(const Shape& shape, const std::vector<std::int32_t>& values) {
 }
 
 std::vector<double> values_of(const Tensor& x) {
-  return visit_real(x.dtype(), [&]<typename T>() {
-    return std::vector<double>(x.data<T>(), x.data<T>() + x.numel());
+  const Tensor host = on_host(x);
+  return visit_floating(x.dtype(), [&]<typename T>() {
+    std::vector<double> out;
+    for (const T value : host.span<T>()) {
+      out.push_back(to_double(value));
+    }
+    return out;
   });
 }
 
@@ -214,6 +258,30 @@ void check_op(const OpCase& test_case) {
     INFO("f32 gradient " << j);
     CHECK(relative_difference(single_gradients[j], gradients[j]) <= test_case.f32_tolerance);
   }
+
+  check_on_devices(test_case, {.output = single.output,
+                               .cotangent = cotangent,
+                               .gradients = single_gradients,
+                               .many = many,
+                               .together = together});
+}
+
+void check_twins(const OpCase& test_case) {
+  if (cuda_devices().empty()) {
+    return;
+  }
+  Context ctx(cpu_allocator());
+  Run run;
+  record(run, ctx, test_case, DType::kF32);
+  Reference expected{.output = run.output,
+                     .cotangent = normal(run.output.shape().with_first(1), /*seed=*/101),
+                     .many = normal(run.output.shape().with_first(3), /*seed=*/102)};
+  const auto pull = [&](const Tensor& cotangent, bool with_weights) {
+    return pull_back(run, ctx, test_case, cast_to(cotangent, DType::kF32), with_weights);
+  };
+  expected.gradients = pull(expected.cotangent, /*with_weights=*/true);
+  expected.together = pull(expected.many, /*with_weights=*/false);
+  check_on_devices(test_case, expected);
 }
 
 }  // namespace ghost::test

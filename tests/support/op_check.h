@@ -14,7 +14,7 @@ Tensor integers(const Shape& shape, std::int64_t bound, std::uint64_t seed);
 /// A tensor with the given values.
 Tensor tensor_of(const Shape& shape, const std::vector<double>& values);
 Tensor tokens_of(const Shape& shape, const std::vector<std::int32_t>& values);
-/// All elements of an f32 or f64 tensor.
+/// All elements of a floating tensor, wherever it lies.
 std::vector<double> values_of(const Tensor& x);
 
 /// Largest |a - b| / max(1, |b|_max).
@@ -35,12 +35,18 @@ struct OpCase {
   std::vector<OpInput> inputs;
   std::function<Tensor(Context&, const Tensors&)> run;
   double f32_tolerance = 1e-4;
+  double bf16_tolerance = 3e-2;  // of a GPU in bf16 against the CPU in f32
 };
 
 /// The op contract: in f64 the pullback of a random cotangent agrees with central differences
 /// (step 1e-5) to a relative error of 1e-7 for every input; f32 agrees with f64; three cotangents
 /// at once give what three single ones give; every kept residual is declared and every declared
-/// one is kept. Fails the running test otherwise.
+/// one is kept. On every CUDA device present, f32 and bf16 agree with the CPU's f32. Fails the
+/// running test otherwise.
 void check_op(const OpCase& test_case);
+
+/// Of these, the agreement of every CUDA device present with the CPU's f32 alone: for sizes at
+/// which central differences take too long.
+void check_twins(const OpCase& test_case);
 
 }  // namespace ghost::test

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <set>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/support/catch.h"
@@ -46,6 +49,36 @@ TEST_CASE("bench measures the passes of sketches where there are any", "[tools]"
   for (const char* rate : {"read", "input", "gradient", "groups"}) {
     CHECK(facts.at("sketch").at(std::string(rate) + "_bytes_per_s").get<double>() > 0);
   }
+}
+
+TEST_CASE("bench measures operations alone", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("small.yaml",
+            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
+            "train: {batch_size: 2, seq_len: 32}\n");
+  const json facts = bench(dir, "small.yaml --kernels");
+  CHECK(facts.at("copy_bytes_per_s").get<double>() > 0);
+  std::set<std::string> names;
+  for (const json& kernel : facts.at("kernels")) {
+    CHECK(kernel.at("seconds").get<double>() > 0);
+    names.insert(kernel.at("name").get<std::string>());
+  }
+  for (const char* name : {"layer_norm backward", "attention", "head and loss backward",
+                           "optimizer", "sketch of x", "unpack int4"}) {
+    INFO(name);
+    CHECK(names.contains(name));
+  }
+}
+
+TEST_CASE("bench prints rows of a table", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("small.yaml",
+            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
+            "train: {batch_size: 2, seq_len: 32}\n");
+  const auto outcome = run_program(dir, "bench small.yaml --steps 1 --row \"f32, exact\"");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.starts_with("| f32, exact | "));
+  CHECK(std::count(outcome.out.begin(), outcome.out.end(), '|') == 7);
 }
 
 TEST_CASE("bench needs a vocabulary", "[tools]") {

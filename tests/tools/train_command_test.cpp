@@ -1,4 +1,6 @@
+#include "engine/device/cuda/devices.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/tools/program.h"
 
 namespace ghost {
@@ -39,9 +41,20 @@ TEST_CASE("train refuses configs that cannot be read", "[tools]") {
                 "position table");
   dir.write("plain.yaml", "{}\n");
   check_refused(dir, "train plain.yaml --set train.dtype=f16", 2,
-                "--set train.dtype: train.dtype is \"f16\"; expected one of f32, f64");
-  check_refused(dir, "train plain.yaml --device cuda:9", 2,
-                "device is \"cuda:9\"; this build has no CUDA backend, expected cpu");
+                "--set train.dtype: train.dtype is \"f16\"; expected one of f32, bf16, f64");
+  if (!kHasCuda) {
+    check_refused(dir, "train plain.yaml --device cuda:9", 2,
+                  "device is \"cuda:9\"; this build has no CUDA backend, expected cpu");
+  } else if (test::cuda_devices().empty()) {
+    check_refused(dir, "train plain.yaml --device cuda", 2,
+                  "device is \"cuda\"; expected " + cuda::expected_devices());
+  }
+  check_refused(dir, "train plain.yaml --set train.dtype=bf16", 2,
+                "--set train.dtype: train.dtype is bf16; expected f32 where device is cpu, as bf16 "
+                "runs on CUDA only for now");
+  check_refused(dir, "train plain.yaml --device cuda --set train.dtype=f64", 2,
+                "--set train.dtype: train.dtype is f64; expected f32 or bf16 where device is cuda, "
+                "as f64 runs on the CPU only");
   check_refused(dir, "train plain.yaml --device gpu", 2,
                 "device is \"gpu\"; expected cpu, cuda or cuda:N");
   check_refused(dir, "train --resume nowhere", 2, "--resume nowhere: no such run directory");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <omp.h>
@@ -12,6 +13,7 @@
 #include "engine/device/device.h"
 #include "engine/io/process_memory.h"
 #include "tools/bench/gemm_rate.h"
+#include "tools/bench/kernel_rates.h"
 #include "tools/bench/sketch_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/residual_plans.h"
@@ -30,13 +32,15 @@ struct BenchOptions {
   std::int64_t steps = 10;
   std::int64_t warmup = 3;
   bool as_json = false;
+  std::string row;  // name of the plan; prints one row of a table instead
+  bool kernels = false;
 };
 
 struct BenchResult {
   double median_ms = 0;
   double fastest_ms = 0;
-  double flops = 0;      // of one step, 6 N + 12 L C T
-  double gemm_rate = 0;  // FLOP/s of the step's dense products, each measured alone
+  double flops = 0;                   // of one step, 6 N + 12 L C T
+  std::optional<double> gemm_rate{};  // FLOP/s of the step's dense products, each measured alone
   std::int64_t steady_allocations = 0;
   std::int64_t process_peak = 0;  // bytes, before the products are measured alone
   std::optional<SketchRate> sketch{};
@@ -79,8 +83,9 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
   }
   const std::int64_t process_peak = process_peak_bytes();
   std::sort(times.begin(), times.end());
+  const bool is_cpu = step.context().device().is_cpu();  // these are the CPU's rates
   std::optional<SketchRate> sketch;
-  if (step.tape().plan().has_sketches()) {
+  if (is_cpu && step.tape().plan().has_sketches()) {
     sketch =
         measure_sketch_rate(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
                             4 * config.model.gpt.channels);
@@ -89,7 +94,7 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
           .fastest_ms = times.front(),
           .flops = step.model().flops_per_token(config.train.seq_len) *
                    static_cast<double>(config.tokens_per_step()),
-          .gemm_rate = measure_gemm_rate(gemms),
+          .gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt,
           .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
           .process_peak = process_peak,
           .sketch = sketch};
@@ -117,9 +122,11 @@ void print_text(const Config& config, const BenchResult& result, const Allocator
              format_count(static_cast<std::int64_t>(static_cast<double>(config.tokens_per_step()) /
                                                     (result.median_ms * 1e-3))));
   fmt::print("FLOP/s            {} (6 N + 12 L C T)\n", format_short(rate));
-  fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
-             format_short(result.gemm_rate));
-  fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / result.gemm_rate);
+  if (result.gemm_rate.has_value()) {
+    fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
+               format_short(*result.gemm_rate));
+    fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / *result.gemm_rate);
+  }
   if (result.sketch.has_value()) {
     print_sketch(*result.sketch);
   }
@@ -140,14 +147,16 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
       {"fastest_ms", result.fastest_ms},
       {"tokens_per_s", static_cast<double>(config.tokens_per_step()) / (result.median_ms * 1e-3)},
       {"flops_per_s", rate},
-      {"gemm_flops_per_s", result.gemm_rate},
-      {"share_of_gemm", rate / result.gemm_rate},
       {"steady_system_allocations", result.steady_allocations},
       {"meter_peak_bytes", memory.meter().total_peak()},
       {"reserved_bytes", memory.reserved_bytes()},
       {"process_peak_bytes", result.process_peak},
       {"threads", omp_get_max_threads()},
   };
+  if (result.gemm_rate.has_value()) {
+    facts["gemm_flops_per_s"] = *result.gemm_rate;
+    facts["share_of_gemm"] = rate / *result.gemm_rate;
+  }
   if (result.sketch.has_value()) {
     facts["sketch"] = {{"rows", result.sketch->rows},
                        {"columns", result.sketch->columns},
@@ -160,14 +169,59 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
   fmt::print("{}\n", facts.dump());
 }
 
+/// | name | ms | tokens/s | FLOP/s | peak of all | residuals and sketches |
+void print_row(const BenchOptions& options, const Config& config, const BenchResult& result,
+               const Allocator& memory) {
+  const double seconds = result.median_ms * 1e-3;
+  fmt::print("| {} | {:.2f} | {} | {} | {} | {} |\n", options.row, result.median_ms,
+             format_count(std::llround(static_cast<double>(config.tokens_per_step()) / seconds)),
+             format_short(result.flops / seconds), format_bytes(memory.meter().total_peak()),
+             format_bytes(memory.meter().kept_peak()));
+}
+
+void print_kernels(const KernelRates& rates) {
+  fmt::print("copy, read and written   {:.1f} GB/s\n", rates.copy_bytes_per_s / 1e9);
+  fmt::print("square product           {}FLOP/s\n\n", format_short(rates.gemm_flops_per_s));
+  fmt::print("| operation | ms | rate | share of the bound |\n| --- | --- | --- | --- |\n");
+  for (const KernelRate& kernel : rates.kernels) {
+    // What bounds it is what would take longer at the rates above.
+    const double by_flops = kernel.flops / rates.gemm_flops_per_s;
+    const double by_bytes = kernel.bytes / rates.copy_bytes_per_s;
+    const std::string rate = by_flops > by_bytes
+                                 ? format_short(kernel.flops / kernel.seconds) + "FLOP/s"
+                                 : fmt::format("{:.1f} GB/s", kernel.bytes / kernel.seconds / 1e9);
+    fmt::print("| {} | {:.3f} | {} | {:.0f} % |\n", kernel.name, kernel.seconds * 1e3, rate,
+               100 * std::max(by_flops, by_bytes) / kernel.seconds);
+  }
+}
+
+void print_kernels_json(const KernelRates& rates) {
+  nlohmann::ordered_json facts = {{"copy_bytes_per_s", rates.copy_bytes_per_s},
+                                  {"gemm_flops_per_s", rates.gemm_flops_per_s},
+                                  {"kernels", nlohmann::ordered_json::array()}};
+  for (const KernelRate& kernel : rates.kernels) {
+    facts["kernels"].push_back({{"name", kernel.name},
+                                {"seconds", kernel.seconds},
+                                {"flops", kernel.flops},
+                                {"bytes", kernel.bytes}});
+  }
+  fmt::print("{}\n", facts.dump());
+}
+
 void bench(const BenchOptions& options) {
   const Config loaded = options.config.load();
+  const Device device = parse_device(loaded.device);
   set_threads(loaded.train.threads);
   const std::int64_t vocab_size = vocab_size_of(loaded);
   const Config config = resolve_residuals(loaded, vocab_size, /*note=*/nullptr);
+  if (options.kernels) {
+    const KernelRates rates = measure_kernel_rates(config, vocab_size, device);
+    options.as_json ? print_kernels_json(rates) : print_kernels(rates);
+    return;
+  }
   const auto model = make_model(config.model, vocab_size);
-  TrainingStep step(config, *model, parse_device(config.device));
-  if (!options.as_json) {
+  TrainingStep step(config, *model, device);
+  if (!options.as_json && options.row.empty()) {
     fmt::print("{}: {} parameters, batch {} x {} x {} micro-steps, {} on {} threads, {}\n",
                model->architecture(), format_count(model->parameters().num_elements()),
                config.train.batch_size, config.train.seq_len, config.train.micro_steps,
@@ -175,7 +229,13 @@ void bench(const BenchOptions& options) {
   }
   const BenchResult result = measure(options, config, step);
   const Allocator& memory = *step.context().allocator();
-  options.as_json ? print_json(config, result, memory) : print_text(config, result, memory);
+  if (options.as_json) {
+    print_json(config, result, memory);
+  } else if (!options.row.empty()) {
+    print_row(options, config, result, memory);
+  } else {
+    print_text(config, result, memory);
+  }
 }
 
 }  // namespace
@@ -188,7 +248,11 @@ void register_bench(CLI::App& app) {
   command->add_option("--steps", options->steps, "timed steps")->check(CLI::PositiveNumber);
   command->add_option("--warmup", options->warmup, "steps before them")
       ->check(CLI::NonNegativeNumber);
-  command->add_flag("--json", options->as_json, "one JSON object");
+  CLI::Option* json = command->add_flag("--json", options->as_json, "one JSON object");
+  command->add_option("--row", options->row, "one row of a Markdown table, under this name")
+      ->excludes(json);
+  command->add_flag("--kernels", options->kernels,
+                    "operations alone, beside a copy and a large product, instead of steps");
   command->callback([options] { bench(*options); });
 }
 

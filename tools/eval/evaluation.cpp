@@ -7,6 +7,7 @@
 #include "data/data_config.h"
 #include "data/tokenizer_file.h"
 #include "engine/tensor/primitives.h"
+#include "tools/run/token_batch.h"
 
 namespace ghost {
 namespace {
@@ -76,18 +77,19 @@ Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
                             max_batches);
   Context& ctx = *run.ctx;
   const Shape shape{train.batch_size, train.seq_len};
-  const Tensor inputs = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
-  const Tensor targets = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
+  TokenBatch tokens(ctx, shape);
   const std::int64_t evaluation = evaluation_at(run.step, run.config.eval.every);
   Evaluation result{.batches = batches.num_batches(),
                     .tokens = batches.num_batches() * shape.numel()};
   double sum = 0;
   std::int64_t num_bytes = 0;
   for (std::int64_t batch = 0; batch < batches.num_batches(); ++batch) {
-    batches.fill(evaluation, batch, inputs.span<std::int32_t>(), targets.span<std::int32_t>());
-    sum += item(run.model->loss(ctx, inputs, targets));
+    tokens.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+      batches.fill(evaluation, batch, inputs, targets);
+    });
+    sum += item(run.model->loss(ctx, tokens.inputs(), tokens.targets()));
     if (run.tokenizer != nullptr) {
-      num_bytes += text_bytes(*run.tokenizer, targets.span<std::int32_t>());
+      num_bytes += text_bytes(*run.tokenizer, tokens.host_targets());
     }
   }
   result.val_loss = sum / static_cast<double>(batches.num_batches());

@@ -81,7 +81,7 @@ void import_run(const ImportArguments& arguments) {
   const auto tokenizer = find_gpt2_tokenizer(arguments.bpe, arguments.directory);
   const auto model = make_model(config.model, tokenizer == nullptr ? 0 : tokenizer->vocab_size());
   const Context ctx(Device{});
-  model->parameters().materialize(ctx.allocator(), dtype_of(config.train.dtype));
+  model->parameters().materialize(ctx.allocator(), parameter_dtype(config.train.dtype));
   load_weights(arguments.directory, *model);
 
   const RunDirectory run(arguments.out);

@@ -16,7 +16,8 @@ using ModuleRole = std::pair<std::string, Role>;
 std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size) {
   const auto model = make_model(config.model, vocab_size);
   Context ctx(Device{.type = DeviceType::kDry});
-  model->parameters().materialize(ctx.allocator(), dtype_of(config.train.dtype));
+  model->parameters().materialize(ctx.allocator(), parameter_dtype(config.train.dtype),
+                                  activation_dtype(config.train.dtype));
   Tape tape;
   const Context::Recording recording(ctx, &tape);
   const Tensor tokens =

@@ -46,7 +46,8 @@ LoadedRun with_model(std::string name, Config config, std::unique_ptr<Tokenizer>
   run.ctx->set_training(false);
   run.model =
       make_model(run.config.model, run.tokenizer == nullptr ? 0 : run.tokenizer->vocab_size());
-  run.model->parameters().materialize(run.ctx->allocator(), dtype_of(run.config.train.dtype));
+  run.model->parameters().materialize(run.ctx->allocator(), parameter_dtype(run.config.train.dtype),
+                                      activation_dtype(run.config.train.dtype));
   return run;
 }
 
@@ -72,6 +73,7 @@ LoadedRun load_run(const LoadOptions& options) {
                    with_overrides(gpt2_run_config(options.path), options.path, options.overrides),
                    find_gpt2_tokenizer(options.bpe, options.path));
     load_weights(options.path, *run.model);
+    run.model->parameters().refresh_working();
     return run;
   }
   const fs::path checkpoint = find_checkpoint(options.path, options.checkpoint);
@@ -81,6 +83,7 @@ LoadedRun load_run(const LoadOptions& options) {
   LoadedRun run = with_model(checkpoint.string(), std::move(config), std::move(tokenizer));
   run.step =
       load_model(checkpoint, run.model->architecture(), named_values(run.model->parameters())).step;
+  run.model->parameters().refresh_working();
   return run;
 }
 

@@ -32,13 +32,22 @@ void Config::validate(const std::string& prefix) const {
   check_range(
       train.seq_len <= model.gpt.max_seq_len, prefix + "train.seq_len", train.seq_len,
       fmt::format("at most model.max_seq_len {}, the position table", model.gpt.max_seq_len));
-  parse_device(device);
+  // Whether this machine has the device is asked by what runs on it: plans need none.
+  const bool is_cuda = read_device(device).is_cuda();
+  check_range(is_cuda || train.dtype != TrainDType::kBF16, prefix + "train.dtype", train.dtype,
+              fmt::format("f32 where device is {}, as bf16 runs on CUDA only for now", device));
+  check_range(!is_cuda || train.dtype != TrainDType::kF64, prefix + "train.dtype", train.dtype,
+              fmt::format("f32 or bf16 where device is {}, as f64 runs on the CPU only", device));
 }
 
-DType dtype_of(TrainDType dtype) {
+DType parameter_dtype(TrainDType dtype) { return statistic_dtype(activation_dtype(dtype)); }
+
+DType activation_dtype(TrainDType dtype) {
   switch (dtype) {
     case TrainDType::kF32:
       return DType::kF32;
+    case TrainDType::kBF16:
+      return DType::kBF16;
     case TrainDType::kF64:
       return DType::kF64;
   }

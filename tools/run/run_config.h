@@ -15,13 +15,17 @@
 
 namespace ghost {
 
-enum class TrainDType { kF32, kF64 };
+enum class TrainDType {
+  kF32,
+  kBF16,  // activations in bf16; parameters, their gradients and all statistics in f32
+  kF64,
+};
 enum class OnNonfinite { kStop, kSkip };
 
 template <>
 struct EnumNames<TrainDType> {
-  static constexpr EnumName<TrainDType> kNames[] = {{TrainDType::kF32, "f32"},
-                                                    {TrainDType::kF64, "f64"}};
+  static constexpr EnumName<TrainDType> kNames[] = {
+      {TrainDType::kF32, "f32"}, {TrainDType::kBF16, "bf16"}, {TrainDType::kF64, "f64"}};
 };
 
 template <>
@@ -59,7 +63,8 @@ struct TrainConfig {
     visit("batch_size", batch_size, "sequences a micro-step, > 0");
     visit("seq_len", seq_len, "tokens a sequence, > 0");
     visit("micro_steps", micro_steps, "gradient accumulation: batches a step, 1 to 256");
-    visit("dtype", dtype, "of parameters and activations; f64 is for verification");
+    visit("dtype", dtype,
+          "f32; bf16: activations in bf16, on CUDA; f64: for verification, on the CPU");
     visit("seed", seed, "of weights, data order and dropout, >= 0");
     visit("threads", threads, "0: one a core");
     visit("on_nonfinite", on_nonfinite, "stop, or skip the update of the step");
@@ -131,7 +136,10 @@ struct Config {
   }
 };
 
-DType dtype_of(TrainDType dtype);
+/// Of parameters, their gradients and the optimizer's state.
+DType parameter_dtype(TrainDType dtype);
+/// Of activations, and of the weights that ops are handed.
+DType activation_dtype(TrainDType dtype);
 
 /// Reads a config file with its bases, applies `overrides` (a.b=c) and checks everything. An empty
 /// run.dir becomes runs/NAME. Throws ghost::ConfigError.

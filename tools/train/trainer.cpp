@@ -43,6 +43,7 @@ bool is_due(std::int64_t every, std::int64_t step, std::int64_t steps) {
 Trainer::Trainer(Config config, StartMode mode, Console& console)
     : config_(std::move(config)), console_(console), directory_(config_.run.dir) {
   set_threads(config_.train.threads);
+  const Device device = parse_device(config_.device);
   data_ = open_run_data(config_);
   std::string choice;
   config_ = resolve_residuals(config_, data_.vocab_size, &choice);
@@ -58,7 +59,7 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
     val_batches_ = std::make_unique<EvalBatches>(*data_.val, config_.data.eval_windows, shape,
                                                  config_.eval.batches);
   }
-  step_ = std::make_unique<TrainingStep>(config_, *model_, parse_device(config_.device));
+  step_ = std::make_unique<TrainingStep>(config_, *model_, device);
   state_.architecture = model_->architecture();
   peak_ = measure_peak(config_);
   const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
@@ -72,6 +73,7 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
   }
   metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
   newest.has_value() ? restore(*newest) : begin(mode);
+  model_->parameters().refresh_working();
   write_run_files();
 }
 
@@ -110,12 +112,13 @@ void Trainer::begin(StartMode mode) {
 
 void Trainer::announce() {
   console_.note(fmt::format(
-      "{}: {} parameters, {} FLOPs a token (6 N + 12 L C T), {} tokens a step, {} on {} threads",
+      "{}: {} parameters, {} FLOPs a token (6 N + 12 L C T), {} tokens a step, {} on {}",
       model_->architecture(),
       format_short(static_cast<double>(model_->parameters().num_elements())),
       format_short(model_->flops_per_token(config_.train.seq_len)),
       format_count(config_.tokens_per_step()), enum_name(config_.train.dtype),
-      omp_get_max_threads()));
+      config_.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
+                              : step_->context().device().name()));
   console_.note(fmt::format("data: {} training tokens, {} validation tokens",
                             format_count(data_.train->num_tokens()),
                             format_count(data_.val.has_value() ? data_.val->num_tokens() : 0)));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "ops/optim/gradient_norm.h"
 #include "ops/optim/nonfinite.h"
@@ -13,20 +14,6 @@ namespace {
 
 const std::string kStorePrefix = "store.";
 
-std::optional<std::int64_t> first_nonfinite_element(const Tensor& x) {
-  if (!is_floating(x.dtype()) || x.dtype() == DType::kBF16) {
-    return std::nullopt;
-  }
-  return visit_real(x.dtype(), [&]<typename T>() -> std::optional<std::int64_t> {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
-      if (!std::isfinite(x.data<T>()[i])) {
-        return i;
-      }
-    }
-    return std::nullopt;
-  });
-}
-
 }  // namespace
 
 TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device)
@@ -34,15 +21,16 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
       model_(model),
       ctx_(device),
       state_store_(ctx_.allocator()),
-      tape_(ResidualPlan(config.residuals)) {
+      tape_(ResidualPlan(config.residuals)),
+      batch_(ctx_, {config.train.batch_size, config.train.seq_len}) {
   ParameterStore& parameters = model_.parameters();
-  parameters.materialize(ctx_.allocator(), dtype_of(config.train.dtype));
+  parameters.materialize(ctx_.allocator(), parameter_dtype(config.train.dtype),
+                         activation_dtype(config.train.dtype));
   parameters.initialize(static_cast<std::uint64_t>(config.train.seed));
   optimizer_ = make_optimizer(config.optimizer, ctx_, parameters);
-  const Shape shape{config.train.batch_size, config.train.seq_len};
-  inputs_ = ctx_.empty(shape, DType::kI32, MemoryTag::kBatch);
-  targets_ = ctx_.empty(shape, DType::kI32, MemoryTag::kBatch);
-  ctx_.set_row_labels({.tokens = inputs_, .targets = targets_});
+  losses_ = ctx_.empty({config.train.micro_steps},
+                       statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
+  ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
   ctx_.attach_state_store(&state_store_);
 }
 
@@ -63,26 +51,24 @@ void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> s
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
-  if (!ctx_.device().is_dry()) {
-    fill(micro_step, inputs_.span<std::int32_t>(), targets_.span<std::int32_t>());
-  }
+  batch_.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+    fill(micro_step, inputs, targets);
+  });
 }
 
-double TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill) {
+void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill) {
   const std::int64_t micro_steps = config_.train.micro_steps;
-  double loss_sum = 0;
   model_.parameters().begin_gradients();
   for (std::int64_t micro_step = 0; micro_step < micro_steps; ++micro_step) {
     load_batch(fill, micro_step);
     ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step);
     tape_.clear();
     const Context::Recording recording(ctx_, &tape_);
-    const Tensor loss = model_.loss(ctx_, inputs_, targets_);
-    loss_sum += item(loss);
+    const Tensor loss = model_.loss(ctx_, batch_.inputs(), batch_.targets());
+    copy(losses_.slice(micro_step, micro_step + 1), loss);
     tape_.backward(ctx_, loss, /*seed=*/1.0 / static_cast<double>(micro_steps));
   }
   model_.parameters().finish_gradients();
-  return loss_sum / static_cast<double>(micro_steps);
 }
 
 StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
@@ -95,26 +81,28 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
         sketch_rank(tape_.plan().config().sketch, config_.train.batch_size * config_.train.seq_len,
                     tape_.plan().progress());
   }
-  facts.loss = accumulate_gradients(step, fill);
-  facts.grad_norm = gradient_norm(ctx_, model_.parameters());
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
-  facts.is_finite = std::isfinite(facts.loss) && std::isfinite(facts.grad_norm);
-  if (!facts.is_finite) {
-    facts.is_skipped = config_.train.on_nonfinite == OnNonfinite::kSkip;
+  accumulate_gradients(step, fill);
+  const StepNumbers numbers =
+      step_numbers(ctx_, model_.parameters(), losses_, config_.optimizer.grad_clip);
+  optimizer_->step(ctx_, model_.parameters(),
+                   {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
+  if (ctx_.device().is_dry()) {
     return facts;
   }
-  optimizer_->step(ctx_, model_.parameters(),
-                   {.lr = facts.lr,
-                    .grad_scale = clip_factor(facts.grad_norm, config_.optimizer.grad_clip),
-                    .step = step + 1});
+  // The one place of a step where the host waits for the device.
+  const Tensor read = on_host(numbers.all);
+  facts.loss = read.data<double>()[0];
+  facts.grad_norm = read.data<double>()[1];
+  facts.is_finite = std::isfinite(facts.loss) && std::isfinite(facts.grad_norm);
+  facts.is_skipped = !facts.is_finite && config_.train.on_nonfinite == OnNonfinite::kSkip;
   return facts;
 }
 
-double TrainingStep::evaluate(
-    const std::function<void(std::span<std::int32_t>, std::span<std::int32_t>)>& fill) {
+double TrainingStep::evaluate(const TokenBatch::Fill& fill) {
   ctx_.set_training(false);
-  fill(inputs_.span<std::int32_t>(), targets_.span<std::int32_t>());
-  return item(model_.loss(ctx_, inputs_, targets_));
+  batch_.load(fill);
+  return item(model_.loss(ctx_, batch_.inputs(), batch_.targets()));
 }
 
 std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch& fill) {
@@ -125,18 +113,18 @@ std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch&
   std::string description;
   ctx_.attach_observer([&](const Op& op, std::string_view module, const Tensors& outputs) {
     for (const Tensor& output : outputs) {
-      const auto at = description.empty() ? first_nonfinite_element(output) : std::nullopt;
-      if (at.has_value()) {
+      const auto found = description.empty() ? first_nonfinite(output) : std::nullopt;
+      if (found.has_value()) {
         description =
             fmt::format("output {} of {} in {} is not finite at element {}", output.shape(),
-                        op.name(), module.empty() ? "the model" : module, *at);
+                        op.name(), module.empty() ? "the model" : module, found->index);
       }
     }
   });
   for (std::int64_t micro_step = 0; micro_step < config_.train.micro_steps; ++micro_step) {
     load_batch(fill, micro_step);
     ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step);
-    model_.loss(ctx_, inputs_, targets_);
+    model_.loss(ctx_, batch_.inputs(), batch_.targets());
   }
   ctx_.attach_observer(nullptr);
   if (!description.empty()) {

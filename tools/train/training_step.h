@@ -13,6 +13,7 @@
 #include "models/language_model.h"
 #include "ops/optim/optimizer.h"
 #include "tools/run/run_config.h"
+#include "tools/run/token_batch.h"
 
 namespace ghost {
 
@@ -41,8 +42,7 @@ class TrainingStep {
   StepFacts run(std::int64_t step, const FillBatch& fill);
 
   /// Loss of one batch, without a gradient.
-  double evaluate(
-      const std::function<void(std::span<std::int32_t>, std::span<std::int32_t>)>& fill);
+  double evaluate(const TokenBatch::Fill& fill);
 
   /// Runs the forward passes of a step once more and names the first op whose output is not
   /// finite; failing that, the first parameter whose gradient is not.
@@ -60,7 +60,7 @@ class TrainingStep {
 
  private:
   void load_batch(const FillBatch& fill, std::int64_t micro_step);
-  double accumulate_gradients(std::int64_t step, const FillBatch& fill);
+  void accumulate_gradients(std::int64_t step, const FillBatch& fill);
 
   Config config_;
   LanguageModel& model_;
@@ -68,8 +68,8 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   StateStore state_store_;
   Tape tape_;
-  Tensor inputs_;   // [B, T]
-  Tensor targets_;  // [B, T]
+  TokenBatch batch_;
+  Tensor losses_;  // [micro_steps]
 };
 
 }  // namespace ghost

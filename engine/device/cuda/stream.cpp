@@ -9,8 +9,6 @@
 namespace ghost::cuda {
 namespace {
 
-constexpr int kMostDevices = 64;
-
 struct DeviceState {
   std::once_flag once;
   cudaStream_t stream = nullptr;
@@ -41,15 +39,6 @@ void check(cudaError_t status, std::string_view call) {
 }
 
 void check_launch(std::string_view kernel) { check(cudaGetLastError(), kernel); }
-
-int num_devices() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) {
-    cudaGetLastError();  // what it reports is no error of a later call
-    return 0;
-  }
-  return std::min(count, kMostDevices);
-}
 
 cudaStream_t stream_of(const Device& device) { return state_of(device).stream; }
 

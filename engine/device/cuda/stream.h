@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <string_view>
 
+#include "engine/device/cuda/devices.h"
 #include "engine/tensor/tensor.h"
 
 namespace ghost::cuda {
@@ -13,9 +14,6 @@ void check(cudaError_t status, std::string_view call);
 
 /// Throws when the kernel before it could not be launched.
 void check_launch(std::string_view kernel);
-
-/// Devices that a driver shows; 0 without a driver, which is no error.
-int num_devices();
 
 /// All work of a device runs on this one stream, in order; its device is made the thread's current
 /// one. Lives as long as the process.

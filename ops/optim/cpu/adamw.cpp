@@ -1,7 +1,9 @@
 #include <cmath>
 
+#include "engine/tensor/primitives.h"
 #include "ops/cpu/flush_denormals.h"
 #include "ops/cpu/parallel.h"
+#include "ops/optim/cpu/grad_scale.h"
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost::cpu {
@@ -15,7 +17,7 @@ void update(const AdamWUpdate& args) {
   const T* __restrict__ g = args.grads.data<T>();
   T* __restrict__ m = args.exp_avg.data<T>();
   T* __restrict__ v = args.exp_avg_sq.data<T>();
-  const auto grad_scale = static_cast<T>(args.grad_scale);
+  const auto grad_scale = static_cast<T>(grad_scale_of(args.grad_scale));
   const auto beta1 = static_cast<T>(args.beta1);
   const auto beta2 = static_cast<T>(args.beta2);
   const auto rest1 = static_cast<T>(1 - args.beta1);
@@ -41,7 +43,13 @@ void update(const AdamWUpdate& args) {
 }  // namespace
 
 void adamw(const AdamWUpdate& args) {
+  if (std::isnan(grad_scale_of(args.grad_scale))) {
+    return;
+  }
   visit_real(args.values.dtype(), [&]<typename T>() { update<T>(args); });
+  if (args.working.defined()) {
+    cast(args.working, args.values);
+  }
 }
 
 }  // namespace ghost::cpu

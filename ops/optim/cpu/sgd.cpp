@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <cmath>
 
+#include "engine/tensor/primitives.h"
 #include "ops/cpu/flush_denormals.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/streaming.h"
+#include "ops/optim/cpu/grad_scale.h"
 #include "ops/optim/optim_kernels.h"
 
 namespace ghost::cpu {
@@ -18,7 +21,7 @@ template <typename T>
 void update_plain(const SgdUpdate& args) {
   T* __restrict__ p = args.values.data<T>();
   const T* __restrict__ g = args.grads.data<T>();
-  const auto grad_scale = static_cast<T>(args.grad_scale);
+  const auto grad_scale = static_cast<T>(grad_scale_of(args.grad_scale));
   const auto lr = static_cast<T>(args.lr);
   const auto weight_decay = static_cast<T>(args.weight_decay);
   const std::int64_t n = args.values.numel();
@@ -33,7 +36,7 @@ void update_plain(const SgdUpdate& args) {
 // the result does not depend on the number of threads.
 template <typename T>
 void update_with_momentum(const SgdUpdate& args) {
-  const auto grad_scale = static_cast<T>(args.grad_scale);
+  const auto grad_scale = static_cast<T>(grad_scale_of(args.grad_scale));
   const auto lr = static_cast<T>(args.lr);
   const auto weight_decay = static_cast<T>(args.weight_decay);
   const auto momentum = static_cast<T>(args.momentum);
@@ -76,9 +79,15 @@ void update_with_momentum(const SgdUpdate& args) {
 }  // namespace
 
 void sgd(const SgdUpdate& args) {
+  if (std::isnan(grad_scale_of(args.grad_scale))) {
+    return;
+  }
   visit_real(args.values.dtype(), [&]<typename T>() {
     args.average.defined() ? update_with_momentum<T>(args) : update_plain<T>(args);
   });
+  if (args.working.defined()) {
+    cast(args.working, args.values);
+  }
 }
 
 }  // namespace ghost::cpu

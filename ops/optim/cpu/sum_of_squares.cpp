@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ops/cpu/streaming.h"
@@ -51,8 +53,33 @@ double sum(const T* x, std::int64_t n, const ZeroBlocks& zeros) {
 
 }  // namespace
 
-double sum_of_squares(const Tensor& x, const ZeroBlocks& zeros) {
-  return visit_real(x.dtype(), [&]<typename T>() { return sum(x.data<T>(), x.numel(), zeros); });
+void sum_of_squares(const SumOfSquares& args) {
+  *args.sum.data<double>() = visit_real(args.x.dtype(), [&]<typename T>() {
+    return sum(args.x.data<T>(), args.x.numel(), *args.zeros);
+  });
+}
+
+void step_numbers(const StepNumbersArgs& args) {
+  double loss = 0;
+  visit_real(args.losses.dtype(), [&]<typename T>() {
+    for (const T of_micro_step : args.losses.span<T>()) {
+      loss += static_cast<double>(of_micro_step);
+    }
+  });
+  loss /= static_cast<double>(args.losses.numel());
+  double sum_sq = 0;
+  for (const double of_group : args.sums.span<double>()) {
+    sum_sq += of_group;
+  }
+  const double norm = std::sqrt(sum_sq);
+  double factor = args.max_norm == 0 ? 1.0 : std::min(1.0, args.max_norm / (norm + 1e-6));
+  if (!std::isfinite(loss) || !std::isfinite(norm)) {
+    factor = std::numeric_limits<double>::quiet_NaN();
+  }
+  double* numbers = args.numbers.data<double>();
+  numbers[0] = loss;
+  numbers[1] = norm;
+  numbers[2] = factor;
 }
 
 }  // namespace ghost::cpu

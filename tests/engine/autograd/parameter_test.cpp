@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/autograd/context.h"
+#include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 
@@ -148,6 +150,42 @@ TEST_CASE("the store refuses repeated names and late parameters", "[autograd]") 
   s.store.materialize(make_allocator(Device{}), DType::kF32);
   CHECK_THROWS_WITH(s.store.declare("late", {1}, Decay::kNo, {}),
                     "parameter late is declared after the store was laid out");
+}
+
+TEST_CASE("ops are handed a working copy in the dtype of activations", "[autograd]") {
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& p = store.declare("p", {5, 7}, Decay::kYes, {.kind = InitKind::kNormal, .std = 1});
+  Parameter& q = store.declare("q", {3}, Decay::kNo, {.kind = InitKind::kOnes});
+  store.materialize(ctx.allocator(), DType::kF32, DType::kBF16);
+  store.initialize(1);
+  CHECK(ctx.meter().current(MemoryTag::kParameters) == 192 + 128 + 64 + 64);  // f32 and bf16
+  CHECK(p.grad.dtype() == DType::kF32);
+  CHECK(p.used().dtype() == DType::kBF16);
+  CHECK(p.used().shape() == p.shape);
+  CHECK(ctx.use(p).raw() == p.working.raw());
+  Tape tape;
+  const Context::Recording recording(ctx, &tape);
+  CHECK(ctx.use(p).raw() == p.working.raw());
+  CHECK(test::values_of(q.used()) == std::vector<double>(3, 1.0));
+
+  const Tensor rounded = ctx.empty(p.shape, DType::kBF16);
+  cast(rounded, p.value);
+  CHECK(test::values_of(p.used()) == test::values_of(rounded));
+  fill(p.value, 0.5);
+  CHECK(test::values_of(p.used()) == test::values_of(rounded));
+  store.refresh_working();
+  CHECK(test::values_of(p.used()) == std::vector<double>(35, 0.5));
+}
+
+TEST_CASE("without another dtype ops are handed the values", "[autograd]") {
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& p = store.declare("p", {5}, Decay::kYes, {});
+  store.materialize(ctx.allocator(), DType::kF32, DType::kF32);
+  CHECK_FALSE(p.working.defined());
+  CHECK(p.used().raw() == p.value.raw());
+  store.refresh_working();  // does nothing
 }
 
 }  // namespace

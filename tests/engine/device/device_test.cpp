@@ -3,6 +3,7 @@
 #include "engine/core/error.h"
 #include "engine/memory/allocator.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 
 namespace ghost {
 namespace {
@@ -18,17 +19,28 @@ TEST_CASE("devices have names", "[device]") {
 
 TEST_CASE("parse_device reads cpu", "[device]") { CHECK(parse_device("cpu") == Device{}); }
 
-TEST_CASE("parse_device reads cuda where there is a backend", "[device]") {
-  if (kHasCuda) {
-    CHECK(parse_device("cuda:0").name() == "cuda:0");
+TEST_CASE("parse_device reads cuda where there is a device", "[device]") {
+  if (!kHasCuda) {
+    CHECK_THROWS_WITH(parse_device("cuda"),
+                      "device is \"cuda\"; this build has no CUDA backend, expected cpu");
+    CHECK_THROWS_WITH(parse_device("cuda:0"),
+                      "device is \"cuda:0\"; this build has no CUDA backend, expected cpu");
+    CHECK_THROWS_WITH(make_allocator({.type = DeviceType::kCuda}),
+                      "there is no allocator for cuda:0 in this build");
     return;
   }
-  CHECK_THROWS_WITH(parse_device("cuda"),
-                    "device is \"cuda\"; this build has no CUDA backend, expected cpu");
-  CHECK_THROWS_WITH(parse_device("cuda:0"),
-                    "device is \"cuda:0\"; this build has no CUDA backend, expected cpu");
-  CHECK_THROWS_WITH(make_allocator({.type = DeviceType::kCuda}),
-                    "there is no allocator for cuda:0 in this build");
+  const auto devices = test::cuda_devices();
+  for (const Device& device : devices) {
+    CHECK(parse_device(device.name()) == device);
+  }
+  // One past the last device; without any, the reason why.
+  const Device missing{.type = DeviceType::kCuda, .index = static_cast<int>(devices.size())};
+  const std::string expected = devices.empty() ? "; expected cpu, as" : "; expected cpu or cuda:0";
+  CHECK_THROWS_AS(parse_device(missing.name()), ConfigError);
+  CHECK_THROWS_WITH(parse_device(missing.name()),
+                    test::contains_text("device is \"" + missing.name() + "\"" + expected));
+  CHECK_THROWS_WITH(make_allocator(missing),
+                    test::contains_text("there is no " + missing.name() + expected));
 }
 
 TEST_CASE("parse_device refuses what is no device", "[device]") {

@@ -37,6 +37,11 @@ class SmallSystem final : public CachingAllocator {
     return aligned;
   }
 
+  void release_segment(std::byte* address, std::int64_t bytes) override {
+    REQUIRE(segments.at(address) == bytes);
+    segments.erase(address);
+  }
+
   std::int64_t limit_;
   std::vector<std::unique_ptr<std::byte[]>> memory_;
 };
@@ -239,6 +244,22 @@ TEST_CASE("out of memory names device, size, tag and the largest tags", "[memory
   std::byte* after = allocator.allocate(2 * kMiB, kTag);  // what fits still works
   allocator.release(after, 2 * kMiB, kTag);
   allocator.release(held, 5 * kMiB, MemoryTag::kResiduals);
+}
+
+TEST_CASE("segments without a block in use go back when the system has no more", "[memory]") {
+  SmallSystem allocator(8 * kMiB);
+  std::byte* held = allocator.allocate(2 * kMiB, kTag);
+  std::byte* first = allocator.allocate(4 * kMiB, kTag);
+  std::byte* small = allocator.allocate(64, kTag);
+  allocator.release(first, 4 * kMiB, kTag);
+  allocator.release(small, 64, kTag);
+  std::byte* large = allocator.allocate(6 * kMiB, kTag);  // larger than any free block
+  CHECK(allocator.segments.size() == 2);
+  CHECK(allocator.reserved_bytes() == 8 * kMiB);
+  CHECK(allocator.num_system_allocations() == 4);
+  CHECK(allocator.meter().total_current() == 8 * kMiB);
+  allocator.release(large, 6 * kMiB, kTag);
+  allocator.release(held, 2 * kMiB, kTag);
 }
 
 TEST_CASE("release refuses memory that is not in use", "[memory]") {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/tensor/primitives.h"
 #include "tests/ops/optim/small_store.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -71,7 +72,8 @@ TEST_CASE("adamw agrees with a plain loop on both decay groups", "[optim]") {
         const double g = grad_scale * values_of(bias.grad)[i];
         expected_bias[i] = plain_bias[i].step(expected_bias[i], g, lr, /*weight_decay=*/0);
       }
-      optimizer.step(ctx, small.store, {.lr = lr, .grad_scale = grad_scale, .step = step});
+      optimizer.step(ctx, small.store,
+                     {.lr = lr, .grad_scale = test::tensor_of({1}, {grad_scale}), .step = step});
     }
     CHECK(test::relative_difference(weight.value, test::tensor_of({size}, expected_weight)) <=
           1e-14);
@@ -139,6 +141,41 @@ TEST_CASE("adamw goes on from restored state", "[optim]") {
   other.step(ctx, second.store, {.lr = 0.1, .step = 2});
   CHECK(values_of(first.store.find("weight")->value) ==
         values_of(second.store.find("weight")->value));
+}
+
+TEST_CASE("adamw changes nothing where the factor is NaN", "[optim]") {
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF32, 33);
+  AdamW optimizer(kOptions, ctx, small.store);
+  small.draw_gradients(1);
+  const Parameter& weight = *small.store.find("weight");
+  const auto before = values_of(weight.value);
+  optimizer.step(ctx, small.store,
+                 {.lr = 0.1, .grad_scale = test::tensor_of({1}, {std::nan("")}), .step = 1});
+  CHECK(values_of(weight.value) == before);
+  for (const NamedTensor& state : optimizer.state()) {
+    for (const double element : values_of(state.tensor)) {
+      REQUIRE(element == 0);
+    }
+  }
+}
+
+TEST_CASE("optimizers write the working copy with the values", "[optim]") {
+  Context ctx(Device{});
+  for (const OptimizerKind kind : {OptimizerKind::kAdamW, OptimizerKind::kSgd}) {
+    ParameterStore store;
+    Parameter& p = store.declare("p", {33}, Decay::kYes, {.kind = InitKind::kNormal, .std = 1});
+    store.materialize(ctx.allocator(), DType::kF32, DType::kBF16);
+    store.initialize(1);
+    fill(p.grad, 0.25);
+    const auto before = values_of(p.value);
+    make_optimizer({.kind = kind, .momentum = 0.9}, ctx, store)
+        ->step(ctx, store, {.lr = 0.1, .step = 1});
+    CHECK(values_of(p.value) != before);
+    const Tensor expected = ctx.empty({33}, DType::kBF16);
+    cast(expected, p.value);
+    CHECK(values_of(p.used()) == values_of(expected));
+  }
 }
 
 TEST_CASE("adamw refuses update 0 and foreign parameters", "[optim]") {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <omp.h>
 
+#include "engine/tensor/primitives.h"
 #include "tests/ops/optim/small_store.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -12,6 +13,10 @@ namespace ghost {
 namespace {
 
 using test::SmallStore;
+
+double gradient_norm(const Context& ctx, const ParameterStore& store) {
+  return item(step_numbers(ctx, store, test::tensor_of({1}, {1}), /*max_norm=*/0).norm());
+}
 
 TEST_CASE("gradient_norm is the norm over all groups", "[optim]") {
   Context ctx(Device{});
@@ -72,7 +77,16 @@ TEST_CASE("gradient_norm is 0 on a dry device", "[optim]") {
   CHECK(gradient_norm(ctx, store) == 0);
 }
 
-TEST_CASE("clip_factor limits the norm", "[optim]") {
+double clip_factor(double norm, double max_norm) {
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& p = store.declare("p", {1}, Decay::kNo, {});
+  store.materialize(ctx.allocator(), DType::kF64);
+  fill(p.grad, norm);
+  return item(step_numbers(ctx, store, test::tensor_of({1}, {1}), max_norm).factor());
+}
+
+TEST_CASE("the factor of a step limits the norm", "[optim]") {
   CHECK(clip_factor(0.5, 1.0) == 1.0);
   CHECK(clip_factor(0, 1.0) == 1.0);
   CHECK(clip_factor(4.0, 1.0) == 1.0 / (4.0 + 1e-6));
@@ -80,9 +94,23 @@ TEST_CASE("clip_factor limits the norm", "[optim]") {
   CHECK(clip_factor(1e9, 0) == 1.0);
 }
 
-TEST_CASE("clip_factor refuses a norm that is not finite", "[optim]") {
-  CHECK_THROWS_WITH(clip_factor(std::numeric_limits<double>::infinity(), 1.0),
-                    "clip_factor: gradient norm is inf; expected a finite number");
+TEST_CASE("the factor of a step is NaN where loss or norm is not finite", "[optim]") {
+  CHECK(std::isnan(clip_factor(std::numeric_limits<double>::infinity(), 1.0)));
+  CHECK(std::isnan(clip_factor(std::numeric_limits<double>::infinity(), 0)));
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF32, 100);
+  small.draw_gradients(5);
+  const StepNumbers numbers =
+      step_numbers(ctx, small.store, test::tensor_of({2}, {1, std::nan("")}), 1.0);
+  CHECK(std::isnan(item(numbers.factor())));
+  CHECK(std::isfinite(item(numbers.norm())));
+}
+
+TEST_CASE("the loss of a step is the mean of its micro-steps", "[optim]") {
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF32, 100);
+  small.draw_gradients(5);
+  CHECK(item(step_numbers(ctx, small.store, test::tensor_of({3}, {1, 2, 6}), 1.0).loss()) == 3);
 }
 
 }  // namespace

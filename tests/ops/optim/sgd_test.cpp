@@ -59,7 +59,8 @@ TEST_CASE("sgd agrees with a plain loop for odd sizes", "[optim]") {
           average[i] = 0.9 * average[i] + g;
           expected[i] -= 0.1 * (is_nesterov ? g + 0.9 * average[i] : average[i]);
         }
-        optimizer.step(ctx, small.store, {.lr = 0.1, .grad_scale = 0.5, .step = step});
+        optimizer.step(ctx, small.store,
+                       {.lr = 0.1, .grad_scale = test::tensor_of({1}, {0.5}), .step = step});
       }
       CHECK(test::relative_difference(weight.value, test::tensor_of({size}, expected)) <= 1e-14);
     }

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "engine/random/cuda/philox.cuh"

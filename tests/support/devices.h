@@ -1,0 +1,17 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/memory/allocator.h"
+
+namespace ghost::test {
+
+/// Every CUDA device present. Says once a program, on stderr, that checks on them are skipped when
+/// there is none.
+const std::vector<Device>& cuda_devices();
+
+/// The allocator that tests on a device share.
+const std::shared_ptr<Allocator>& shared_allocator(const Device& device);
+
+}  // namespace ghost::test

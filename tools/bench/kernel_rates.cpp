@@ -1,0 +1,283 @@
+#include "tools/bench/kernel_rates.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
+#include "engine/autograd/residual_codec.h"
+#include "engine/tensor/host.h"
+#include "engine/tensor/primitives.h"
+#include "ops/activation.h"
+#include "ops/arithmetic.h"
+#include "ops/attention.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+#include "ops/linear_cross_entropy.h"
+#include "ops/optim/gradient_norm.h"
+#include "ops/optim/optimizer.h"
+#include "ops/row_sketch.h"
+
+namespace ghost {
+namespace {
+
+class KernelBench {
+ public:
+  KernelBench(const Device& device, DType dtype)
+      : ctx_(device), dtype_(dtype), probe_(ctx_.zeros({1}, DType::kF32)) {}
+
+  Context& context() { return ctx_; }
+
+  /// Normal numbers times `scale`.
+  Tensor random(const Shape& shape, double scale = 1) {
+    const Tensor host = Tensor(make_allocator(Device{}), shape, DType::kF32, MemoryTag::kWorkspace);
+    const RandomStream stream{.seed = ++seed_, .purpose = Purpose::kBatch};
+    float* values = host.data<float>();
+    for (std::int64_t i = 0; i < host.numel(); i += 2) {
+      // A table of draws is enough to keep numbers from repeating within a cache line or a tile.
+      const auto words = stream.words(static_cast<std::uint32_t>(i / 2 % 65521));
+      const auto pair = normal_pair(words[0], words[1]);
+      values[i] = static_cast<float>(scale * pair[0]);
+      if (i + 1 < host.numel()) {
+        values[i + 1] = static_cast<float>(scale * pair[1]);
+      }
+    }
+    const Tensor placed = to_device(host, ctx_.allocator(), MemoryTag::kWorkspace);
+    if (dtype_ == DType::kF32) {
+      return placed;
+    }
+    Tensor out = ctx_.empty(shape, dtype_);
+    cast(out, placed);
+    return out;
+  }
+
+  Tensor tokens(const Shape& shape, std::int64_t bound) {
+    const Tensor host = Tensor(make_allocator(Device{}), shape, DType::kI32, MemoryTag::kWorkspace);
+    for (std::int64_t i = 0; i < host.numel(); ++i) {
+      host.data<std::int32_t>()[i] = static_cast<std::int32_t>(i * 7919 % bound);
+    }
+    return to_device(host, ctx_.allocator(), MemoryTag::kWorkspace);
+  }
+
+  /// Median over repetitions. A GPU runs several one after the other between two looks at the
+  /// clock.
+  double seconds(const std::function<void()>& run) {
+    constexpr double kEnough = 0.3;
+    constexpr int kFewest = 5;
+    const int burst = ctx_.device().is_cuda() ? 10 : 1;
+    run();
+    wait();
+    std::vector<double> times;
+    double total = 0;
+    while (total < kEnough || times.size() < kFewest) {
+      const auto begin = std::chrono::steady_clock::now();
+      for (int i = 0; i < burst; ++i) {
+        run();
+      }
+      wait();
+      const double seconds =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      times.push_back(seconds / burst);
+      total += seconds;
+    }
+    std::sort(times.begin(), times.end());
+    return times[times.size() / 2];
+  }
+
+  struct Work {
+    double flops = 0;
+    double bytes = 0;
+  };
+
+  /// Both directions of an op; inputs that carry no gradient are not among `inputs`.
+  void add_op(const std::string& name, const Tensors& inputs,
+              const std::function<Tensor(const Tensors&)>& op, const Work& forward,
+              const Work& backward) {
+    add(
+        name, [&] { op(inputs); }, forward);
+    Tape tape;
+    Tensors watched;
+    const Context::Recording recording(ctx_, &tape);
+    for (const Tensor& input : inputs) {
+      watched.push_back(tape.watch(input));
+    }
+    const Tensor y = op(watched);
+    const Tensor dy = random(y.shape().with_first(1), 1e-3);
+    const Tensor seed = y.dtype() == dy.dtype() ? dy : cast_to(dy, y.dtype());
+    add(
+        name + " backward", [&] { tape.vjp(ctx_, std::span(&y, 1), std::span(&seed, 1), watched); },
+        backward);
+  }
+
+  void add(const std::string& name, const std::function<void()>& run, const Work& work) {
+    rates.kernels.push_back(
+        {.name = name, .seconds = seconds(run), .flops = work.flops, .bytes = work.bytes});
+  }
+
+  KernelRates rates;
+
+ private:
+  Tensor cast_to(const Tensor& x, DType dtype) {
+    Tensor out = ctx_.empty(x.shape(), dtype);
+    cast(out, x);
+    return out;
+  }
+  void wait() { item(probe_); }
+
+  Context ctx_;
+  DType dtype_;
+  Tensor probe_;
+  std::uint64_t seed_ = 0;
+};
+
+void measure_ceilings(KernelBench& bench, const Device& device) {
+  const std::int64_t copied = device.is_cuda() ? std::int64_t{1} << 30 : std::int64_t{1} << 26;
+  const Tensor from = bench.context().zeros({copied}, DType::kF32);
+  const Tensor to = bench.context().zeros({copied}, DType::kF32);
+  bench.rates.copy_bytes_per_s =
+      2 * static_cast<double>(from.bytes()) / bench.seconds([&] { copy(to, from); });
+  const std::int64_t n = device.is_cuda() ? 8192 : 2048;
+  const Tensor x = bench.random({n, n});
+  const Tensor weight = bench.random({n, n});
+  const double flops = 2.0 * static_cast<double>(n) * static_cast<double>(n * n);
+  bench.rates.gemm_flops_per_s =
+      flops / bench.seconds([&] { linear(bench.context(), x, weight, Tensor{}); });
+}
+
+void measure_block(KernelBench& bench, const Config& config, double item_bytes) {
+  Context& ctx = bench.context();
+  const GptConfig& model = config.model.gpt;
+  const std::int64_t batch = config.train.batch_size;
+  const std::int64_t seq_len = config.train.seq_len;
+  const std::int64_t channels = model.channels;
+  const auto rows = static_cast<double>(batch * seq_len);
+  const double row_bytes = static_cast<double>(channels) * item_bytes;
+  const Tensor x = bench.random({batch, seq_len, channels});
+
+  bench.add_op("add", {x, bench.random(x.shape())},
+               [&](const Tensors& in) { return add(ctx, in[0], in[1]); },
+               {.bytes = 3 * rows * row_bytes}, {});
+  bench.rates.kernels.pop_back();  // its backward hands dy on
+  bench.add_op("layer_norm", {x, bench.random({channels}), bench.random({channels})},
+               [&](const Tensors& in) { return layer_norm(ctx, in[0], in[1], in[2], 1e-5); },
+               {.bytes = 2 * rows * row_bytes}, {.bytes = 3 * rows * row_bytes});
+
+  const auto add_linear = [&](const std::string& name, std::int64_t in, std::int64_t out) {
+    const double n = static_cast<double>(in);
+    const double m = static_cast<double>(out);
+    const double flops = 2 * rows * n * m;
+    const double bytes = item_bytes * (rows * (n + m) + n * m);
+    bench.add_op(
+        name,
+        {bench.random({batch, seq_len, in}), bench.random({out, in}, 0.02), bench.random({out})},
+        [&](const Tensors& inputs) { return linear(ctx, inputs[0], inputs[1], inputs[2]); },
+        {.flops = flops, .bytes = bytes}, {.flops = 2 * flops, .bytes = 2 * bytes});
+  };
+  add_linear("linear qkv", channels, 3 * channels);
+  add_linear("linear up", channels, 4 * channels);
+  add_linear("linear down", 4 * channels, channels);
+
+  const AttentionShape heads{
+      .heads = model.heads, .kv_heads = model.heads, .head_dim = channels / model.heads};
+  // Causal: half of the products of scores and of values.
+  const double products = 2 * rows * static_cast<double>(seq_len) * static_cast<double>(channels);
+  bench.add_op("attention", {bench.random({batch, seq_len, heads.packed_width()})},
+               [&](const Tensors& in) { return attention(ctx, in[0], heads); },
+               {.flops = products, .bytes = 4 * rows * row_bytes},
+               {.flops = 2.5 * products, .bytes = 8 * rows * row_bytes});
+
+  bench.add_op("gelu", {bench.random({batch, seq_len, 4 * channels})},
+               [&](const Tensors& in) { return gelu(ctx, in[0], GeluForm::kTanh); },
+               {.bytes = 8 * rows * row_bytes}, {.bytes = 12 * rows * row_bytes});
+}
+
+void measure_head(KernelBench& bench, const Config& config, std::int64_t vocab_size,
+                  double item_bytes) {
+  Context& ctx = bench.context();
+  const std::int64_t rows = config.train.batch_size * config.train.seq_len;
+  const std::int64_t channels = config.model.gpt.channels;
+  const Tensor targets = bench.tokens({rows}, vocab_size);
+  const double flops = 2 * static_cast<double>(rows) * static_cast<double>(vocab_size) *
+                       static_cast<double>(channels);
+  const double bytes = item_bytes * static_cast<double>((rows + vocab_size) * channels);
+  bench.add_op("head and loss",
+               {bench.random({rows, channels}), bench.random({vocab_size, channels}, 0.02)},
+               [&](const Tensors& in) { return linear_cross_entropy(ctx, in[0], in[1], targets); },
+               {.flops = flops, .bytes = bytes}, {.flops = 2 * flops, .bytes = 2 * bytes});
+}
+
+void measure_optimizer(KernelBench& bench, const Config& config) {
+  Context& ctx = bench.context();
+  ParameterStore store;
+  const std::int64_t channels = config.model.gpt.channels;
+  const std::int64_t n = 12 * config.model.gpt.layers * channels * channels;
+  store.declare("blocks", {n}, Decay::kYes, {.kind = InitKind::kNormal, .std = 0.02});
+  store.materialize(ctx.allocator(), parameter_dtype(config.train.dtype),
+                    activation_dtype(config.train.dtype));
+  store.initialize(1);
+  store.begin_gradients();
+  fill(store.all()[0]->grad, 1e-3);
+  const auto optimizer = make_optimizer(config.optimizer, ctx, store);
+  const Tensor losses = ctx.zeros({1}, DType::kF32);
+  const auto count = static_cast<double>(n);
+  StepNumbers numbers;
+  bench.add("gradient norm", [&] { numbers = step_numbers(ctx, store, losses, /*max_norm=*/1); },
+            {.bytes = 4 * count});
+  std::int64_t step = 0;
+  // Reads gradient, value and state, writes value and state.
+  const double words = config.optimizer.kind == OptimizerKind::kAdamW ? 7 : 5;
+  bench.add("optimizer",
+            [&] {
+              optimizer->step(ctx, store,
+                              {.lr = 1e-3, .grad_scale = numbers.factor(), .step = ++step});
+            },
+            {.bytes = 4 * words * count});
+}
+
+void measure_residuals(KernelBench& bench, const Config& config, double item_bytes) {
+  Context& ctx = bench.context();
+  const std::int64_t rows = config.train.batch_size * config.train.seq_len;
+  const std::int64_t width = 4 * config.model.gpt.channels;
+  const Tensor x = bench.random({rows, width});
+  const double bytes = item_bytes * static_cast<double>(x.numel());
+  const RandomStream stream{.seed = 1};
+  SketchConfig sketch = config.residuals.sketch;
+  sketch.center = Centering::kNone;
+  const std::int64_t rank = sketch_rank(sketch, rows, /*progress=*/0);
+  bench.add("sketch of x", [&] { const RowSketch made(ctx, x, sketch, stream, rank); },
+            {.bytes = bytes});
+  const auto kept = std::make_shared<const RowSketch>(ctx, x, sketch, stream, rank);
+  const GradientTarget dbias{.grad = ctx.zeros({width}, parameter_dtype(config.train.dtype))};
+  bench.add("sketch of dy, norm, db",
+            [&] {
+              GradientSketch gradient(ctx, kept, width);
+              gradient.add(ctx, x, /*first_row=*/0, dbias);
+            },
+            {.bytes = bytes});
+  for (const Keep keep : {Keep::kInt8, Keep::kInt4}) {
+    const double packed = static_cast<double>(x.numel()) * (keep == Keep::kInt8 ? 1.0 : 0.5);
+    const std::string name(enum_name(keep));
+    EncodedResidual encoded;
+    bench.add("pack " + name, [&] { encoded = encode_residual(x, keep, /*group=*/128, stream); },
+              {.bytes = bytes + packed});
+    bench.add("unpack " + name, [&] { decode_residual(encoded, x.dtype()); },
+              {.bytes = bytes + packed});
+  }
+}
+
+}  // namespace
+
+KernelRates measure_kernel_rates(const Config& config, std::int64_t vocab_size,
+                                 const Device& device) {
+  const DType dtype = activation_dtype(config.train.dtype);
+  GHOST_CHECK(dtype != DType::kF64, "bench --kernels: train.dtype is f64; expected f32 or bf16");
+  KernelBench bench(device, dtype);
+  const auto item_bytes = static_cast<double>(itemsize(dtype));
+  measure_ceilings(bench, device);
+  measure_block(bench, config, item_bytes);
+  measure_head(bench, config, vocab_size, item_bytes);
+  measure_optimizer(bench, config);
+  measure_residuals(bench, config, item_bytes);
+  return std::move(bench.rates);
+}
+
+}  // namespace ghost
