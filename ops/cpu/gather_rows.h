@@ -15,10 +15,12 @@ struct VectorOf;
 template <>
 struct VectorOf<float> {
   using Type = float __attribute__((vector_size(64)));
+  using Doubles = double __attribute__((vector_size(128)));  // as many lanes
 };
 template <>
 struct VectorOf<double> {
   using Type = double __attribute__((vector_size(64)));
+  using Doubles = Type;
 };
 
 /// A tile of consecutive columns, held in registers.
@@ -50,14 +52,12 @@ class Columns {
       v_[i] += x.v_[i] * x.v_[i];
     }
   }
-  double sum() const {
-    double total = 0;
+  /// Numbers side by side in f64; adding them up one by one would take longer than a bin's rows do.
+  using Lanes = typename VectorOf<T>::Doubles;
+  void add_to(Lanes& lanes) const {
     for (const auto& vector : v_) {
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-        total += static_cast<double>(vector[lane]);
-      }
+      lanes += __builtin_convertvector(vector, Lanes);
     }
-    return total;
   }
 
  private:
@@ -85,10 +85,17 @@ struct GatherPass {
   bool wants_sums = false;
 };
 
+/// What a pass adds up besides its output, over the rows that are covered.
+template <typename T>
+struct GatherSums {
+  Columns<T> columns;                             // of x
+  typename Columns<T>::Lanes* squares = nullptr;  // of all elements; null: not wanted
+};
+
 /// One bin, columns [begin, begin + count) with count at most a tile.
 template <typename T, bool kCovers, typename Load, typename Store>
-double gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin,
-                   Columns<T>& sums, const Load& load, const Store& store) {
+void gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin,
+                 GatherSums<T>& sums, const Load& load, const Store& store) {
   const auto r = static_cast<std::size_t>(bin);
   const bool is_output = bin < pass.bins.num_outputs;
   Columns<T> sum =
@@ -99,31 +106,32 @@ double gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t beg
     const Columns<T> x = load(pass.x + pass.bins.rows[entry] * pass.x_stride + begin);
     sum.add_scaled(x, static_cast<T>(pass.bins.weights[entry]));
     if constexpr (kCovers) {
-      sums.add(x);
+      sums.columns.add(x);
       squares.add_squares(x);
     }
   }
   if (is_output) {
     store(sum, pass.out + bin * pass.out_stride + begin);
   }
-  return kCovers && pass.wants_norm ? squares.sum() : 0;
+  if (kCovers && sums.squares != nullptr) {
+    squares.add_to(*sums.squares);
+  }
 }
 
 template <typename T, typename Load, typename Store>
-double gather_columns(const GatherPass<T>& pass, std::int64_t first_bin, std::int64_t last_bin,
-                      std::int64_t begin, T* block_sums, const Load& load, const Store& store) {
-  double squared_norm = 0;
-  Columns<T> sums;
+void gather_columns(const GatherPass<T>& pass, std::int64_t first_bin, std::int64_t last_bin,
+                    std::int64_t begin, T* block_sums, typename Columns<T>::Lanes* squares,
+                    const Load& load, const Store& store) {
+  GatherSums<T> sums{.squares = squares};
   for (std::int64_t bin = first_bin; bin < last_bin; ++bin) {
     const bool covers = (pass.wants_norm || pass.wants_sums) && bin >= pass.bins.cover_first &&
                         bin < pass.bins.cover_last;
-    squared_norm += covers ? gather_tile<T, true>(pass, bin, begin, sums, load, store)
-                           : gather_tile<T, false>(pass, bin, begin, sums, load, store);
+    covers ? gather_tile<T, true>(pass, bin, begin, sums, load, store)
+           : gather_tile<T, false>(pass, bin, begin, sums, load, store);
   }
   if (block_sums != nullptr) {
-    store(sums, block_sums + begin);
+    store(sums.columns, block_sums + begin);
   }
-  return squared_norm;
 }
 
 /// Bins [first, last), columns [begin, end); sums of the covered rows go to block_sums if given.
@@ -132,22 +140,28 @@ template <typename T>
 double gather_block(const GatherPass<T>& pass, std::int64_t first, std::int64_t last,
                     std::int64_t begin, std::int64_t end, T* block_sums) {
   constexpr std::int64_t kTile = Columns<T>::kWidth;
-  double squared_norm = 0;
+  typename Columns<T>::Lanes squares = {};
+  auto* wanted = pass.wants_norm ? &squares : nullptr;
   for (; begin + kTile <= end; begin += kTile) {
-    squared_norm += gather_columns<T>(
-        pass, first, last, begin, block_sums, [](const T* from) { return Columns<T>::load(from); },
+    gather_columns<T>(
+        pass, first, last, begin, block_sums, wanted,
+        [](const T* from) { return Columns<T>::load(from); },
         [](const Columns<T>& tile, T* to) { tile.store(to); });
   }
   if (begin < end) {
     const std::int64_t count = end - begin;
-    squared_norm += gather_columns<T>(
-        pass, first, last, begin, block_sums,
+    gather_columns<T>(
+        pass, first, last, begin, block_sums, wanted,
         [count](const T* from) { return load_part(from, count); },
         [count](const Columns<T>& tile, T* to) {
           std::array<T, static_cast<std::size_t>(kTile)> whole;
           tile.store(whole.data());
           std::copy_n(whole.begin(), count, to);
         });
+  }
+  double squared_norm = 0;
+  for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {
+    squared_norm += squares[lane];
   }
   return squared_norm;
 }

@@ -1,4 +1,9 @@
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
 #include "ops/cpu/gemm.h"
+#include "ops/cpu/parallel.h"
 #include "ops/row_sketch_kernels.h"
 
 namespace ghost::cpu {
@@ -34,16 +39,24 @@ double squared_norm_of_product(const Tensor& dy, const Tensor& x) {
 }
 
 double squared_norm(const Tensor& x) {
-  double total = 0;
+  // Of pieces, added up in their order: the same for any number of threads.
+  constexpr std::int64_t kPiece = 1 << 14;
+  const std::int64_t n = x.numel();
+  std::vector<double> parts(static_cast<std::size_t>((n + kPiece - 1) / kPiece));
   visit_real(x.dtype(), [&]<typename T>() {
-    const T* values = x.data<T>();
-    const std::int64_t n = x.numel();
-#pragma omp simd reduction(+ : total)
-    for (std::int64_t i = 0; i < n; ++i) {
-      total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+#pragma omp parallel for schedule(static) if (n > kParallelElements)
+    for (std::int64_t begin = 0; begin < n; begin += kPiece) {
+      const T* values = x.data<T>() + begin;
+      const std::int64_t size = std::min(kPiece, n - begin);
+      double sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t i = 0; i < size; ++i) {
+        sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      }
+      parts[static_cast<std::size_t>(begin / kPiece)] = sum;
     }
   });
-  return total;
+  return std::accumulate(parts.begin(), parts.end(), 0.0);
 }
 
 }  // namespace ghost::cpu

@@ -19,7 +19,8 @@ template <typename T>
 double sum(const T* x, std::int64_t n, const ZeroBlocks& zeros) {
   const std::int64_t num_blocks = (n + kBlock - 1) / kBlock;
   std::vector<double> partial(static_cast<std::size_t>(num_blocks));
-#pragma omp parallel for schedule(static) if (num_blocks > 4)
+  // A few blocks at a time: those that are zero lie together.
+#pragma omp parallel for schedule(static, 4) if (num_blocks > 4)
   for (std::int64_t block = 0; block < num_blocks; ++block) {
     if (zeros.is_zero(block)) {
       continue;
