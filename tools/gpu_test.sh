@@ -30,6 +30,6 @@ for tool in memcheck racecheck; do
   for suite in engine_tests ops_tests; do
     echo "gpu_test.sh: $tool of $suite"
     compute-sanitizer --tool "$tool" --error-exitcode 1 --launch-timeout 120 \
-      "$build/$suite" "[gpu]~[slow]" --reporter compact
+      "$build/$suite" "[cuda]~[slow]"
   done
 done
