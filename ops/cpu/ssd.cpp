@@ -102,6 +102,7 @@ void chunked(const SsdForward& args) {
   for (std::int64_t b = 0; b < at.batch; ++b) {
     for (std::int64_t c = 0; c < at.num_chunks; ++c) {
       for (std::int64_t g = 0; g < at.shape.groups; ++g) {
+        const FlushDenormals flush;
         chunk_outputs(args, at, b, c, g);
       }
     }

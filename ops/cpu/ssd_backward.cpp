@@ -52,6 +52,7 @@ void state_cotangents(const SsdBackward& args, const SsdLayout<T>& at) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t c = 0; c < at.num_chunks; ++c) {
       for (std::int64_t g = 0; g < shape.groups; ++g) {
+        const FlushDenormals flush;
         const Entry entry{.p = row / at.batch, .b = row % at.batch, .row = row};
         const SsdScratch<T> scratch(args.work.scratch, at);
         scale_dy(args, at, entry, c, g, scratch.scaled_dy);
@@ -65,6 +66,7 @@ void state_cotangents(const SsdBackward& args, const SsdLayout<T>& at) {
 #pragma omp parallel for schedule(static) collapse(2) if (at.is_large())
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t h = 0; h < shape.heads; ++h) {
+      const FlushDenormals flush;
       const std::int64_t b = row % at.batch;
       const std::int64_t offset = (row * shape.heads + h) * at.head_state();
       std::copy_n(args.dfinal_state.data<T>() + offset, at.head_state(),
@@ -311,6 +313,7 @@ void backward(const SsdBackward& args) {
   for (std::int64_t b = 0; b < at.batch; ++b) {
     for (std::int64_t c = 0; c < at.num_chunks; ++c) {
       for (std::int64_t g = 0; g < at.shape.groups; ++g) {
+        const FlushDenormals flush;
         chunk_cotangents(args, at, b, c, g);
       }
     }

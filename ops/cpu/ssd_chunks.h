@@ -4,12 +4,16 @@
 #include <cmath>
 #include <omp.h>
 
+#include "ops/cpu/flush_denormals.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/ssd_kernels.h"
 
 namespace ghost::cpu {
+
+// Decays pass through the denormal numbers on their way to 0, and tokens that are nearly forgotten
+// would cost a product four times its time: all of this runs under FlushDenormals.
 
 /// Rows of a lower triangle that share one matrix product; what lies above them is left out.
 inline constexpr std::int64_t kSsdRows = 64;
@@ -177,6 +181,7 @@ void ssd_states(const SsdInputs& in, const SsdWorkspace& work) {
   for (std::int64_t b = 0; b < at.batch; ++b) {
     for (std::int64_t c = 0; c < at.num_chunks; ++c) {
       for (std::int64_t g = 0; g < shape.groups; ++g) {
+        const FlushDenormals flush;
         const SsdScratch<T> scratch(work.scratch, at);
         ssd_scale_x(in, work, at, b, c, g, scratch.scaled_x);
         gemm({.m = at.group_width(), .n = shape.state, .k = at.length(c)}, T{1},
@@ -189,6 +194,7 @@ void ssd_states(const SsdInputs& in, const SsdWorkspace& work) {
 #pragma omp parallel for schedule(static) collapse(2) if (at.is_large())
   for (std::int64_t b = 0; b < at.batch; ++b) {
     for (std::int64_t h = 0; h < shape.heads; ++h) {
+      const FlushDenormals flush;
       T* first = at.state(work.states, b, 0, h);
       if (in.initial_state.defined()) {
         std::copy_n(in.initial_state.data<T>() + (b * shape.heads + h) * at.head_state(),
