@@ -15,6 +15,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Some families list their arrays as `tensors` with a role each: input "x" becomes "input/x".
+nlohmann::json with_arrays(nlohmann::json manifest) {
+  if (manifest.contains("tensors")) {
+    for (const nlohmann::json& facts : manifest.at("tensors")) {
+      const std::string role = facts.at("role");
+      manifest["arrays"][role + "/" + facts.at("name").get<std::string>()] = facts;
+    }
+  }
+  return manifest;
+}
+
 nlohmann::json read_manifest(const fs::path& path) {
   std::ifstream in(path);
   return nlohmann::json::parse(in);
@@ -24,7 +35,7 @@ nlohmann::json read_manifest(const fs::path& path) {
 
 GoldenCase::GoldenCase(fs::path directory, nlohmann::json manifest)
     : directory_(std::move(directory)),
-      manifest_(std::move(manifest)),
+      manifest_(with_arrays(std::move(manifest))),
       name_(manifest_.at(manifest_.contains("case") ? "case" : "name").get<std::string>()) {}
 
 Tensor GoldenCase::array(const std::string& name) const {

@@ -1,0 +1,221 @@
+#include <cmath>
+#include <omp.h>
+#include <vector>
+
+#include "ops/cpu/vector_math.h"
+#include "ops/gated_rms_norm_kernels.h"
+
+namespace ghost::cpu {
+namespace {
+
+struct Extents {
+  std::int64_t rows;
+  std::int64_t groups;
+  std::int64_t size;  // channels of a group
+
+  Extents(const Tensor& x, const Tensor& rstd)
+      : rows(x.numel() / x.dim(-1)), groups(rstd.dim(-1)), size(x.dim(-1) / groups) {}
+  std::int64_t cols() const { return groups * size; }
+};
+
+template <typename T>
+T silu(T z) {
+  return z * vector_sigmoid(z);
+}
+
+template <typename T>
+T silu_slope(T z) {
+  const T s = vector_sigmoid(z);
+  return s * (1 + z * (1 - s));
+}
+
+// Both orders end alike: y = gain * x * silu(z) * rstd.
+template <typename T>
+void apply_group(const T* x, const T* z, const T* gain, T rstd, T* y, std::int64_t size) {
+#pragma omp simd
+  for (std::int64_t c = 0; c < size; ++c) {
+    y[c] = x[c] * silu(z[c]) * rstd * gain[c];
+  }
+}
+
+template <typename T>
+T sum_of_squares(GateOrder order, const T* x, const T* z, std::int64_t size) {
+  T sum = 0;
+  if (order == GateOrder::kNormThenGate) {
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t c = 0; c < size; ++c) {
+      sum += x[c] * x[c];
+    }
+    return sum;
+  }
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t c = 0; c < size; ++c) {
+    const T u = x[c] * silu(z[c]);
+    sum += u * u;
+  }
+  return sum;
+}
+
+template <typename T>
+void forward(const GatedRmsNormForward& args) {
+  const Extents extents(args.x, args.rstd);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t row = 0; row < extents.rows; ++row) {
+    for (std::int64_t group = 0; group < extents.groups; ++group) {
+      const std::int64_t column = group * extents.size;
+      const std::int64_t at = row * extents.cols() + column;
+      const T* x = args.x.data<T>() + at;
+      const T* z = args.z.data<T>() + at;
+      const T mean = sum_of_squares(args.order, x, z, extents.size) / static_cast<T>(extents.size);
+      const T rstd = 1 / std::sqrt(mean + static_cast<T>(args.eps));
+      args.rstd.data<T>()[row * extents.groups + group] = rstd;
+      apply_group(x, z, args.gain.data<T>() + column, rstd, args.y.data<T>() + at, extents.size);
+    }
+  }
+}
+
+template <typename T>
+void apply(const GatedRmsNormApply& args) {
+  const Extents extents(args.x, args.rstd);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t row = 0; row < extents.rows; ++row) {
+    for (std::int64_t group = 0; group < extents.groups; ++group) {
+      const std::int64_t column = group * extents.size;
+      const std::int64_t at = row * extents.cols() + column;
+      apply_group(args.x.data<T>() + at, args.z.data<T>() + at, args.gain.data<T>() + column,
+                  args.rstd.data<T>()[row * extents.groups + group], args.y.data<T>() + at,
+                  extents.size);
+    }
+  }
+}
+
+/// One group of one row; dx, dz and dgain may be null.
+template <typename T>
+struct GroupBackward {
+  const T* x;
+  const T* z;
+  const T* gain;
+  T rstd;
+  const T* dy;
+  T* dx;
+  T* dz;
+  T* dgain;
+  std::int64_t size;
+
+  void gate_then_norm() const {
+    T sum_qu = 0;
+#pragma omp simd reduction(+ : sum_qu)
+    for (std::int64_t c = 0; c < size; ++c) {
+      sum_qu += dy[c] * gain[c] * x[c] * silu(z[c]);
+    }
+    const T shift = rstd * rstd * sum_qu / static_cast<T>(size);
+#pragma omp simd
+    for (std::int64_t c = 0; c < size; ++c) {
+      const T f = silu(z[c]);
+      const T du = rstd * (dy[c] * gain[c] - x[c] * f * shift);
+      if (dx != nullptr) {
+        dx[c] = du * f;
+      }
+      if (dz != nullptr) {
+        dz[c] = du * x[c] * silu_slope(z[c]);
+      }
+    }
+  }
+
+  void norm_then_gate() const {
+    T sum_qx = 0;
+#pragma omp simd reduction(+ : sum_qx)
+    for (std::int64_t c = 0; c < size; ++c) {
+      sum_qx += dy[c] * gain[c] * silu(z[c]) * x[c];
+    }
+    const T shift = rstd * rstd * sum_qx / static_cast<T>(size);
+#pragma omp simd
+    for (std::int64_t c = 0; c < size; ++c) {
+      const T g = dy[c] * gain[c];
+      if (dx != nullptr) {
+        dx[c] = rstd * (g * silu(z[c]) - x[c] * shift);
+      }
+      if (dz != nullptr) {
+        dz[c] = g * x[c] * rstd * silu_slope(z[c]);
+      }
+    }
+  }
+
+  void add_dgain() const {
+#pragma omp simd
+    for (std::int64_t c = 0; c < size; ++c) {
+      dgain[c] += dy[c] * x[c] * silu(z[c]) * rstd;
+    }
+  }
+};
+
+// Threads own contiguous runs of rows and partial sums of their own, added in thread order: the
+// result depends on the number of threads only.
+template <typename T>
+void backward(const GatedRmsNormBackward& args) {
+  const Extents extents(args.x, args.rstd);
+  const std::int64_t cols = extents.cols();
+  const std::int64_t basis = args.dy.dim(0);
+  const bool has_dgain = args.dgain.defined();
+  const int num_threads = omp_get_max_threads();
+  std::vector<T> partial(has_dgain ? static_cast<std::size_t>(num_threads * cols) : 0);
+  const auto place = [](const Tensor& tensor, std::int64_t at) {
+    return tensor.defined() ? tensor.data<T>() + at : nullptr;
+  };
+#pragma omp parallel num_threads(num_threads)
+  {
+    T* dgain = has_dgain ? partial.data() + omp_get_thread_num() * cols : nullptr;
+#pragma omp for schedule(static)
+    for (std::int64_t row = 0; row < extents.rows; ++row) {
+      for (std::int64_t group = 0; group < extents.groups; ++group) {
+        const std::int64_t column = group * extents.size;
+        for (std::int64_t p = 0; p < basis; ++p) {
+          const std::int64_t at = (p * extents.rows + row) * cols + column;
+          const GroupBackward<T> one{.x = args.x.data<T>() + row * cols + column,
+                                     .z = args.z.data<T>() + row * cols + column,
+                                     .gain = args.gain.data<T>() + column,
+                                     .rstd = args.rstd.data<T>()[row * extents.groups + group],
+                                     .dy = args.dy.data<T>() + at,
+                                     .dx = place(args.dx, at),
+                                     .dz = place(args.dz, at),
+                                     .dgain = has_dgain ? dgain + column : nullptr,
+                                     .size = extents.size};
+          if (has_dgain) {
+            one.add_dgain();
+          }
+          if (args.order == GateOrder::kGateThenNorm) {
+            one.gate_then_norm();
+          } else {
+            one.norm_then_gate();
+          }
+        }
+      }
+    }
+  }
+  if (has_dgain) {
+    T* out = args.dgain.data<T>();
+    for (std::int64_t c = 0; c < cols; ++c) {
+      T sum = args.accumulate_dgain ? out[c] : T{0};
+      for (int thread = 0; thread < num_threads; ++thread) {
+        sum += partial[static_cast<std::size_t>(thread * cols + c)];
+      }
+      out[c] = sum;
+    }
+  }
+}
+
+}  // namespace
+
+void gated_rms_norm(const GatedRmsNormForward& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+}
+
+void gated_rms_norm(const GatedRmsNormApply& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
+}
+
+void gated_rms_norm(const GatedRmsNormBackward& args) {
+  visit_real(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
+}
+
+}  // namespace ghost::cpu
