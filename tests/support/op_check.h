@@ -36,6 +36,7 @@ struct OpCase {
   std::function<Tensor(Context&, const Tensors&)> run;
   double f32_tolerance = 1e-4;
   double bf16_tolerance = 3e-2;  // of a GPU in bf16 against the CPU in f32
+  bool has_cuda_twin = true;     // whether GPUs are compared with the CPU
 };
 
 /// The op contract: in f64 the pullback of a random cotangent agrees with central differences
