@@ -20,11 +20,24 @@ nlohmann::json read_manifest(const fs::path& path) {
   return nlohmann::json::parse(in);
 }
 
+// Some manifests list `tensors` with a role and a name each: arrays "grad/x", "input/x", ...
+nlohmann::json with_arrays(nlohmann::json manifest) {
+  if (!manifest.contains("arrays")) {
+    nlohmann::json arrays = nlohmann::json::object();
+    for (const nlohmann::json& tensor : manifest.at("tensors")) {
+      arrays[tensor.at("role").get<std::string>() + "/" + tensor.at("name").get<std::string>()] =
+          tensor;
+    }
+    manifest["arrays"] = std::move(arrays);
+  }
+  return manifest;
+}
+
 }  // namespace
 
 GoldenCase::GoldenCase(fs::path directory, nlohmann::json manifest)
     : directory_(std::move(directory)),
-      manifest_(std::move(manifest)),
+      manifest_(with_arrays(std::move(manifest))),
       name_(manifest_.at(manifest_.contains("case") ? "case" : "name").get<std::string>()) {}
 
 Tensor GoldenCase::array(const std::string& name) const {
