@@ -132,7 +132,8 @@ class Mamba3Core final : public Op {
       }
     }
     args.size = size_of(args.in, options_.chunk);
-    args.workspace = ctx.empty({cpu::mamba3_core_backward_workspace(args.size)}, args.in.v.dtype());
+    args.workspace =
+        ctx.empty({cpu::mamba3_core_backward_workspace(args.size, basis)}, args.in.v.dtype());
     launch(ctx, args);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
       if (!is_weight(i)) {

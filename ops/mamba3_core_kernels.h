@@ -44,7 +44,8 @@ struct Mamba3CoreBackward {
 
 namespace cpu {
 std::int64_t mamba3_core_forward_workspace(const Mamba3Size& size);
-std::int64_t mamba3_core_backward_workspace(const Mamba3Size& size);
+/// For `basis` cotangents at once.
+std::int64_t mamba3_core_backward_workspace(const Mamba3Size& size, std::int64_t basis);
 void mamba3_core(const Mamba3CoreForward& args);
 void mamba3_core(const Mamba3CoreBackward& args);
 /// The definition, token by token: the yardstick of the chunked form, and what runs for T = 1.

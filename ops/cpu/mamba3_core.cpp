@@ -82,8 +82,8 @@ void load_chunk(const Mamba3CoreForward& args, const Mamba3Head<T>& at, const T*
       }
     }
     for (std::int64_t r = 0; r < size.ranks; ++r) {
-      rotate(q + r * size.state, scratch.cosines, scratch.sines, size.angles, pairs, T{1});
-      rotate(k + r * size.state, scratch.cosines, scratch.sines, size.angles, pairs, T{1});
+      rotate(q + r * size.state, scratch.cosines, scratch.sines, size.angles, pairs);
+      rotate(k + r * size.state, scratch.cosines, scratch.sines, size.angles, pairs);
       scratch.row_s[i * size.ranks + r] = scratch.coefficients.s[t];
       scratch.row_sigma[i * size.ranks + r] = scratch.coefficients.sigma[t];
     }
@@ -101,10 +101,12 @@ void weigh_scores(const ForwardScratch<T>& scratch, const Mamba3Size& size, cons
     const std::int64_t i = row / size.ranks;
     const std::int64_t before = i * size.ranks;
     T* scores = scratch.scores + row * rows;
-    const T s = scratch.row_s[row];
+    const T* s = scratch.row_s;
+    const T* sigma = scratch.row_sigma;
+    const T own_s = s[row];
 #pragma omp simd
     for (std::int64_t j = 0; j < before; ++j) {
-      scores[j] *= vector_exp(s - scratch.row_s[j]) * scratch.row_sigma[j];
+      scores[j] *= vector_exp(own_s - s[j]) * sigma[j];
     }
     for (std::int64_t r = 0; r < size.ranks; ++r) {
       scores[before + r] =
@@ -208,8 +210,8 @@ void recurrence_head(const Mamba3CoreForward& args, const Mamba3Head<T>& at, con
     advance_angles(scratch.phi, theta + t * size.angles, args.in.dt.data<T>()[at.scalar(t)],
                    scratch.cosines, scratch.sines, size.angles);
     for (std::int64_t r = 0; r < size.ranks; ++r) {
-      rotate(scratch.q + r * state, scratch.cosines, scratch.sines, size.angles, pairs, T{1});
-      rotate(scratch.k + r * state, scratch.cosines, scratch.sines, size.angles, pairs, T{1});
+      rotate(scratch.q + r * state, scratch.cosines, scratch.sines, size.angles, pairs);
+      rotate(scratch.k + r * state, scratch.cosines, scratch.sines, size.angles, pairs);
     }
     for (std::int64_t row = 0; row < size.ranks * size.head_dim; ++row) {
       add_scaled(h + row % size.head_dim * state, scratch.k + row / size.head_dim * state,

@@ -2,6 +2,7 @@
 
 // What the forms of the Mamba-3 core share: where one head lies, its coefficients and rotations.
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -69,8 +70,13 @@ void rank_values(const Mamba3Head<T>& at, const T* v, T* x) {
   for (std::int64_t r = 0; r < at.size.ranks; ++r, x += at.size.head_dim) {
     const T* scale =
         at.in.mimo_x.defined() ? at.in.mimo_x.template data<T>() + at.mimo(r) : nullptr;
+    if (scale == nullptr) {
+      std::copy_n(v, at.size.head_dim, x);
+      continue;
+    }
+#pragma omp simd
     for (std::int64_t p = 0; p < at.size.head_dim; ++p) {
-      x[p] = scale == nullptr ? v[p] : v[p] * scale[p];
+      x[p] = v[p] * scale[p];
     }
   }
 }
@@ -140,18 +146,38 @@ struct PairLayout {
         apart(pairing == RotaryPairing::kAdjacent ? 1 : state / 2) {}
 };
 
-/// (u0, u1) -> (u0 cos - u1 sin, u0 sin + u1 cos) for every pair; `sense` -1 turns back.
+/// (u0, u1) -> (u0 cos - u1 sin, u0 sin + u1 cos) for every pair.
 template <typename T>
-void rotate(T* u, const T* cosines, const T* sines, std::int64_t angles, const PairLayout& pairs,
-            T sense) {
+void rotate(T* u, const T* cosines, const T* sines, std::int64_t angles, const PairLayout& pairs) {
   const auto turn = [=](std::int64_t step, std::int64_t apart) {
 #pragma omp simd
     for (std::int64_t m = 0; m < angles; ++m) {
       const T u0 = u[step * m];
       const T u1 = u[step * m + apart];
-      const T sine = sense * sines[m];
-      u[step * m] = u0 * cosines[m] - u1 * sine;
-      u[step * m + apart] = u0 * sine + u1 * cosines[m];
+      u[step * m] = u0 * cosines[m] - u1 * sines[m];
+      u[step * m + apart] = u0 * sines[m] + u1 * cosines[m];
+    }
+  };
+  if (pairs.step == 2) {
+    turn(2, 1);
+  } else {
+    turn(1, pairs.apart);
+  }
+}
+
+/// The same turned back, for the cotangent du of a rotated row u; adds that of the angles to dphi:
+///   dphi += du_1 u_0 - du_0 u_1,   du = R(-phi) du
+template <typename T>
+void rotate_back(T* du, const T* u, const T* cosines, const T* sines, T* dphi, std::int64_t angles,
+                 const PairLayout& pairs) {
+  const auto turn = [=](std::int64_t step, std::int64_t apart) {
+#pragma omp simd
+    for (std::int64_t m = 0; m < angles; ++m) {
+      const T du0 = du[step * m];
+      const T du1 = du[step * m + apart];
+      dphi[m] += du1 * u[step * m] - du0 * u[step * m + apart];
+      du[step * m] = du0 * cosines[m] + du1 * sines[m];
+      du[step * m + apart] = du1 * cosines[m] - du0 * sines[m];
     }
   };
   if (pairs.step == 2) {
@@ -177,6 +203,15 @@ void add_scaled(T* y, const T* x, T scale, std::int64_t count) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
     y[i] += scale * x[i];
+  }
+}
+
+/// y += a * b, element by element.
+template <typename T>
+void add_product(T* y, const T* a, const T* b, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] += a[i] * b[i];
   }
 }
 

@@ -9,37 +9,36 @@
 
 namespace ghost::cpu {
 
-/// One head of one batch entry: what forward knew and did not keep, and per token what is still to
-/// be reduced. Made once for all cotangents.
+/// What forward knew of one head of one batch entry and did not keep; the same for all cotangents.
 template <typename T>
-struct HeadScratch {
+struct HeadForward {
   T* q;        // [T, R, N] biased and rotated
   T* k;        // [T, R, N]
   T* cosines;  // [T, S]
   T* sines;    // [T, S]
   T* states;   // [chunks, P, N] at the start of each
   Mamba3Coefficients<T> c;
-  // Of one cotangent.
-  T* dq;      // [T, R, N] to be added over the heads of a group
-  T* dk;      // [T, R, N]
-  T* dtheta;  // [T, S] to be added over all heads
-  T* dgamma;  // [T]
-  T* dsigma;  // [T]
-  T* ddt;     // [T]
 
-  HeadScratch(Carver<T>& carver, const Mamba3Size& size)
+  HeadForward(Carver<T>& carver, const Mamba3Size& size)
       : q(carver.take(size.seq_len * size.ranks * size.state)),
         k(carver.take(size.seq_len * size.ranks * size.state)),
         cosines(carver.take(size.seq_len * size.angles)),
         sines(carver.take(size.seq_len * size.angles)),
         states(carver.take(size.num_chunks() * size.state_numel())),
-        c(carver, size),
-        dq(carver.take(size.seq_len * size.ranks * size.state)),
+        c(carver, size) {}
+};
+
+/// What one head has found of the cotangents that several heads share.
+template <typename T>
+struct HeadGradient {
+  T* dq;      // [T, R, N] to be added over the heads of a group
+  T* dk;      // [T, R, N]
+  T* dtheta;  // [T, S] to be added over all heads
+
+  HeadGradient(Carver<T>& carver, const Mamba3Size& size)
+      : dq(carver.take(size.seq_len * size.ranks * size.state)),
         dk(carver.take(size.seq_len * size.ranks * size.state)),
-        dtheta(carver.take(size.seq_len * size.angles)),
-        dgamma(carver.take(size.seq_len)),
-        dsigma(carver.take(size.seq_len)),
-        ddt(carver.take(size.seq_len)) {}
+        dtheta(carver.take(size.seq_len * size.angles)) {}
 };
 
 template <typename T>
@@ -61,6 +60,9 @@ struct ThreadScratch {
   T* crossing;    // [chunk, R] by row j: sum of kappa_ij over the rows i done
   T* from_start;  // [chunk] rho
   T* to_end;      // [chunk] epsilon, summed over earlier tokens
+  T* dgamma;      // [T]
+  T* dsigma;      // [T]
+  T* ddt;         // [T] by way of the angles
 
   ThreadScratch(Carver<T>& carver, const Mamba3Size& size)
       : scores(carver.take(size.chunk_rows() * size.chunk_rows())),
@@ -79,7 +81,10 @@ struct ThreadScratch {
         row_dsigma(carver.take(size.chunk_rows())),
         crossing(carver.take(size.chunk_rows())),
         from_start(carver.take(size.chunk)),
-        to_end(carver.take(size.chunk)) {}
+        to_end(carver.take(size.chunk)),
+        dgamma(carver.take(size.seq_len)),
+        dsigma(carver.take(size.seq_len)),
+        ddt(carver.take(size.seq_len)) {}
 };
 
 /// The backward pass of one head for one cotangent, chunk by chunk from the last to the first.
@@ -87,14 +92,15 @@ template <typename T>
 class HeadBackward {
  public:
   HeadBackward(const Mamba3CoreBackward& args, std::int64_t p, std::int64_t batch,
-               std::int64_t head, const T* theta, const HeadScratch<T>& saved,
-               const ThreadScratch<T>& scratch)
+               std::int64_t head, const T* theta, const HeadForward<T>& saved,
+               const HeadGradient<T>& found, const ThreadScratch<T>& scratch)
       : args_(args),
         size_(args.size),
         in_{.in = args.in, .size = args.size, .batch = batch, .head = head},
         out_{.in = args.in, .size = args.size, .batch = p * args.size.batch + batch, .head = head},
         theta_(theta),
         saved_(saved),
+        found_(found),
         scratch_(scratch),
         pairs_(args.pairing, args.size.state) {}
 
@@ -134,8 +140,8 @@ class HeadBackward {
       }
     }
     const T* k = saved_.k + t0 * size_.ranks * state;
-    T* dq = saved_.dq + t0 * size_.ranks * state;
-    T* dk = saved_.dk + t0 * size_.ranks * state;
+    T* dq = found_.dq + t0 * size_.ranks * state;
+    T* dk = found_.dk + t0 * size_.ranks * state;
     gemm({.m = rows, .n = head_dim, .k = state}, T{1}, {k, state},
          {scratch_.dh, state, Transpose::kYes}, T{0}, {scratch_.dx, head_dim});
     for (std::int64_t row = 0; row < rows; ++row) {
@@ -190,14 +196,16 @@ class HeadBackward {
     T from_start = 0;
     for (std::int64_t i = len - 1; i >= 0; --i) {
       const std::int64_t before = i * size_.ranks;
-      saved_.dgamma[t0 + i] = 0;
+      scratch_.dgamma[t0 + i] = 0;
       for (std::int64_t r = 0; r < size_.ranks; ++r) {
         weigh_row(t0, i, r, rows);
       }
       from_start += scratch_.from_start[i];
+      const T* by_row = scratch_.crossing;
       T crossing = 0;
+#pragma omp simd reduction(+ : crossing)
       for (std::int64_t j = 0; j < before; ++j) {
-        crossing += scratch_.crossing[j];
+        crossing += by_row[j];
       }
       if (args_.grad.a.defined()) {
         args_.grad.a.data<T>()[out_.scalar(t0 + i)] =
@@ -209,14 +217,14 @@ class HeadBackward {
       for (std::int64_t r = 0; r < size_.ranks; ++r) {
         sum += scratch_.row_dsigma[i * size_.ranks + r];
       }
-      saved_.dsigma[t0 + i] = sum;
+      scratch_.dsigma[t0 + i] = sum;
     }
     gemm({.m = rows, .n = head_dim, .k = rows}, T{1}, {scratch_.scores, rows, Transpose::kYes},
          {dout(t0), out_.out_stride()}, T{1}, {scratch_.dx, head_dim});
     gemm({.m = rows, .n = state, .k = rows}, T{1}, {scratch_.dscores, rows}, {k, state}, T{1},
-         {saved_.dq + t0 * size_.ranks * state, state});
+         {found_.dq + t0 * size_.ranks * state, state});
     gemm({.m = rows, .n = state, .k = rows}, T{1}, {scratch_.dscores, rows, Transpose::kYes},
-         {q, state}, T{1}, {saved_.dk + t0 * size_.ranks * state, state});
+         {q, state}, T{1}, {found_.dk + t0 * size_.ranks * state, state});
   }
 
   // The row of scores and of their cotangent that belongs to rank r of token i of the chunk.
@@ -225,22 +233,25 @@ class HeadBackward {
     const std::int64_t row = before + r;
     T* scores = scratch_.scores + row * rows;
     T* dscores = scratch_.dscores + row * rows;
-    const T s = scratch_.row_s[row];
+    const T* s = scratch_.row_s;
+    const T* sigma = scratch_.row_sigma;
+    T* dsigma = scratch_.row_dsigma;
+    T* crossing = scratch_.crossing;
+    const T own_s = s[row];
 #pragma omp simd
     for (std::int64_t j = 0; j < before; ++j) {
-      const T decay = vector_exp(s - scratch_.row_s[j]);
-      const T sigma = scratch_.row_sigma[j];
-      const T dsigma = dscores[j] * scores[j] * decay;
-      scratch_.row_dsigma[j] += dsigma;
-      scratch_.crossing[j] += dsigma * sigma;
-      scores[j] *= decay * sigma;
-      dscores[j] *= decay * sigma;
+      const T decay = vector_exp(own_s - s[j]);
+      const T along_sigma = dscores[j] * scores[j] * decay;
+      dsigma[j] += along_sigma;
+      crossing[j] += along_sigma * sigma[j];
+      scores[j] *= decay * sigma[j];
+      dscores[j] *= decay * sigma[j];
     }
     // The token itself: gamma q . k + D.
     const T gamma = saved_.c.gamma[t0 + i];
     for (std::int64_t other = 0; other < size_.ranks; ++other) {
       const std::int64_t j = before + other;
-      saved_.dgamma[t0 + i] += dscores[j] * scores[j];
+      scratch_.dgamma[t0 + i] += dscores[j] * scores[j];
       scratch_.ddiagonal[row * size_.ranks + other] = gamma * dscores[j];
       scores[j] *= gamma;
       if (other == r) {
@@ -264,8 +275,8 @@ class HeadBackward {
   void through_tokens(std::int64_t t0, std::int64_t len) {
     for (std::int64_t i = len - 1; i >= 0; --i) {
       const std::int64_t t = t0 + i;
-      T* dq = saved_.dq + t * size_.ranks * size_.state;
-      T* dk = saved_.dk + t * size_.ranks * size_.state;
+      T* dq = found_.dq + t * size_.ranks * size_.state;
+      T* dk = found_.dk + t * size_.ranks * size_.state;
       for (std::int64_t r = 0; r < size_.ranks; ++r) {
         if (t == size_.seq_len - 1) {
           add_scaled(dk + r * size_.state, args_.dstate.k.data<T>() + out_.state_k(r), T{1},
@@ -276,9 +287,9 @@ class HeadBackward {
       }
       const T dt = args_.in.dt.data<T>()[in_.scalar(t)];
       const T* theta = theta_ + t * size_.angles;
-      saved_.ddt[t] = dot(theta, scratch_.dphi, size_.angles);
+      scratch_.ddt[t] = dot(theta, scratch_.dphi, size_.angles);
       for (std::int64_t m = 0; m < size_.angles; ++m) {
-        saved_.dtheta[t * size_.angles + m] = dt * scratch_.dphi[m];
+        found_.dtheta[t * size_.angles + m] = dt * scratch_.dphi[m];
       }
       through_diagonal(t, scratch_.ddiagonal + i * size_.ranks * size_.ranks, dq, dk);
       give_biases(dq, dk);
@@ -286,14 +297,9 @@ class HeadBackward {
     }
   }
 
-  //   dPhi = dv_1 v_0 - dv_0 v_1 over the pairs of a rotated row v;   dv = R(-Phi) dv
   void turn_back(T* dv, const T* v, std::int64_t t) {
-    for (std::int64_t m = 0; m < size_.angles; ++m) {
-      const std::int64_t first = pairs_.step * m;
-      scratch_.dphi[m] += dv[first + pairs_.apart] * v[first] - dv[first] * v[first + pairs_.apart];
-    }
-    rotate(dv, saved_.cosines + t * size_.angles, saved_.sines + t * size_.angles, size_.angles,
-           pairs_, T{-1});
+    rotate_back(dv, v, saved_.cosines + t * size_.angles, saved_.sines + t * size_.angles,
+                scratch_.dphi, size_.angles, pairs_);
   }
 
   // q . k within a token, which no rotation changes: what it gives to q and k passes by the angles.
@@ -323,14 +329,13 @@ class HeadBackward {
   // dv = sum over r of mimo_x_r dx_r,   dmimo_x_r += v dx_r
   void give_ranks(const T* v, const T* dx, T* dv) {
     for (std::int64_t r = 0; r < size_.ranks; ++r, dx += size_.head_dim) {
-      for (std::int64_t p = 0; p < size_.head_dim; ++p) {
-        const std::int64_t at = in_.mimo(r) + p;
-        if (dv != nullptr) {
-          dv[p] += args_.in.mimo_x.defined() ? args_.in.mimo_x.data<T>()[at] * dx[p] : dx[p];
-        }
-        if (args_.grad.mimo_x.defined()) {
-          args_.grad.mimo_x.data<T>()[at] += v[p] * dx[p];
-        }
+      if (args_.grad.mimo_x.defined()) {
+        add_product(args_.grad.mimo_x.data<T>() + in_.mimo(r), v, dx, size_.head_dim);
+      }
+      if (dv != nullptr && args_.in.mimo_x.defined()) {
+        add_product(dv, args_.in.mimo_x.data<T>() + in_.mimo(r), dx, size_.head_dim);
+      } else if (dv != nullptr) {
+        add_scaled(dv, dx, T{1}, size_.head_dim);
       }
     }
   }
@@ -393,7 +398,7 @@ class HeadBackward {
   // ddt, besides these two and the angles, is a and lies outside of this op.
   void to_scalars(T dback) {
     for (std::int64_t t = 0; t < size_.seq_len; ++t) {
-      const T dgamma = saved_.dgamma[t] + saved_.dsigma[t];
+      const T dgamma = scratch_.dgamma[t] + scratch_.dsigma[t];
       const T lambda = saved_.c.lambda[t];
       const T dt = args_.in.dt.data<T>()[in_.scalar(t)];
       if (args_.grad.trap.defined()) {
@@ -401,9 +406,9 @@ class HeadBackward {
       }
       if (args_.grad.dt.defined()) {
         args_.grad.dt.data<T>()[out_.scalar(t)] =
-            saved_.ddt[t] + lambda * dgamma + (1 - lambda) * dback;
+            scratch_.ddt[t] + lambda * dgamma + (1 - lambda) * dback;
       }
-      dback = saved_.dsigma[t];
+      dback = scratch_.dsigma[t];
     }
     if (args_.grad.d.defined()) {
       args_.grad.d.data<T>()[in_.head] += dd_;
@@ -415,7 +420,8 @@ class HeadBackward {
   Mamba3Head<T> in_;   // among the inputs
   Mamba3Head<T> out_;  // among the cotangents
   const T* theta_;     // [T, S]
-  HeadScratch<T> saved_;
+  HeadForward<T> saved_;
+  HeadGradient<T> found_;
   ThreadScratch<T> scratch_;
   PairLayout pairs_;
   T whole_decay_ = 0;  // cotangent of the chunk's S by the state that crosses it
