@@ -6,60 +6,18 @@
 #include "engine/tensor/primitives.h"
 #include "ops/mamba3_core_kernels.h"
 #include "tests/support/catch.h"
+#include "tests/support/mamba3_inputs.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
 namespace {
 
 using test::InputKind;
+using test::Mamba3Sizes;
 using test::normal;
+using test::random_input;
+using test::random_state;
 using test::relative_difference;
-
-struct Sizes {
-  std::int64_t batch = 1;
-  std::int64_t seq_len = 5;
-  std::int64_t ranks = 1;
-  std::int64_t groups = 1;
-  std::int64_t heads = 2;
-  std::int64_t head_dim = 3;
-  std::int64_t state = 6;
-  std::int64_t angles = 2;
-};
-
-// Positive numbers around `centre`.
-Tensor positive(const Shape& shape, std::uint64_t seed, double centre) {
-  Tensor out = normal(shape, seed);
-  for (double& value : out.span<double>()) {
-    value = centre * std::exp(0.5 * value);
-  }
-  return out;
-}
-
-Mamba3State random_state(const Sizes& n, std::uint64_t seed) {
-  return {.angle = positive({n.batch, n.heads, n.angles}, seed, 1.5),
-          .ssm = normal({n.batch, n.heads, n.head_dim, n.state}, seed + 1),
-          .k = normal({n.batch, n.ranks, n.heads, n.state}, seed + 2),
-          .v = normal({n.batch, n.heads, n.head_dim}, seed + 3)};
-}
-
-Mamba3CoreInput random_input(const Sizes& n) {
-  const Shape scalars{n.batch, n.seq_len, n.heads};
-  Mamba3CoreInput in{.q = normal({n.batch, n.seq_len, n.ranks, n.groups, n.state}, 1),
-                     .k = normal({n.batch, n.seq_len, n.ranks, n.groups, n.state}, 2),
-                     .v = normal({n.batch, n.seq_len, n.heads, n.head_dim}, 3),
-                     .a = positive(scalars, 4, 0.2),
-                     .dt = positive(scalars, 5, 0.3),
-                     .trap = normal(scalars, 6),
-                     .angle = normal({n.batch, n.seq_len, n.angles}, 7),
-                     .q_bias = normal({n.heads, n.ranks, n.state}, 8),
-                     .k_bias = normal({n.heads, n.ranks, n.state}, 9),
-                     .d = normal({n.heads}, 10)};
-  if (n.ranks > 1) {
-    in.mimo_x = normal({n.heads, n.ranks, n.head_dim}, 11);
-  }
-  scale(in.a, -1);
-  return in;
-}
 
 Mamba3CoreInput from_list(const Tensors& in) {
   return {.q = in[0],
@@ -189,7 +147,7 @@ TEST_CASE("the Mamba-3 core satisfies the op contract", "[ops]") {
 }
 
 TEST_CASE("the Mamba-3 core satisfies the op contract from a state and into one", "[ops]") {
-  const Sizes n{.batch = 2, .seq_len = 5, .heads = 2, .head_dim = 2, .state = 4, .angles = 1};
+  const Mamba3Sizes n{.batch = 2, .seq_len = 5, .heads = 2, .head_dim = 2, .state = 4, .angles = 1};
   Mamba3CoreInput in = random_input(n);
   in.initial = random_state(n, 20);
   for (const int which : {0, 1, 2, 3, 4}) {
@@ -198,7 +156,8 @@ TEST_CASE("the Mamba-3 core satisfies the op contract from a state and into one"
 }
 
 TEST_CASE("the Mamba-3 core satisfies the op contract with ranks", "[ops]") {
-  const Sizes n{.seq_len = 5, .ranks = 3, .groups = 2, .head_dim = 2, .state = 4, .angles = 1};
+  const Mamba3Sizes n{
+      .seq_len = 5, .ranks = 3, .groups = 2, .head_dim = 2, .state = 4, .angles = 1};
   Mamba3CoreInput in = random_input(n);
   check_output(in, {.chunk = 2, .pairing = RotaryPairing::kHalves});
   in.initial = random_state(n, 20);
@@ -211,14 +170,14 @@ TEST_CASE("the Mamba-3 core in chunks equals its recurrence", "[ops]") {
   Context ctx(Device{});
   for (const std::int64_t seq_len : {1, 2, 15, 16, 17, 257}) {
     for (const std::int64_t ranks : {1, 4}) {
-      const Sizes n{.batch = 2,
-                    .seq_len = seq_len,
-                    .ranks = ranks,
-                    .groups = 3,
-                    .heads = 6,
-                    .head_dim = 5,
-                    .state = 10,
-                    .angles = 2};
+      const Mamba3Sizes n{.batch = 2,
+                          .seq_len = seq_len,
+                          .ranks = ranks,
+                          .groups = 3,
+                          .heads = 6,
+                          .head_dim = 5,
+                          .state = 10,
+                          .angles = 2};
       Mamba3CoreInput in = random_input(n);
       for (const bool has_state : {false, true}) {
         in.initial = has_state ? random_state(n, 30) : Mamba3State{};
@@ -235,7 +194,7 @@ TEST_CASE("the Mamba-3 core in chunks equals its recurrence", "[ops]") {
 }
 
 TEST_CASE("the Mamba-3 core goes on from the state it returned", "[ops]") {
-  const Sizes n{.batch = 2, .seq_len = 23, .ranks = 2, .state = 8};
+  const Mamba3Sizes n{.batch = 2, .seq_len = 23, .ranks = 2, .state = 8};
   Context ctx(Device{});
   const Mamba3CoreInput in = random_input(n);
   const Mamba3CoreOutput whole = mamba3_core(ctx, in);
@@ -252,7 +211,7 @@ TEST_CASE("the Mamba-3 core goes on from the state it returned", "[ops]") {
 }
 
 TEST_CASE("outputs of the Mamba-3 core do not depend on later tokens, bit by bit", "[ops]") {
-  const Sizes n{.seq_len = 19, .state = 8};
+  const Mamba3Sizes n{.seq_len = 19, .state = 8};
   Context ctx(Device{});
   Mamba3CoreInput in = random_input(n);
   const Tensor before = mamba3_core(ctx, in, {.chunk = 8}).o;
@@ -276,7 +235,7 @@ TEST_CASE("outputs of the Mamba-3 core do not depend on later tokens, bit by bit
 
 // h = e^a h + dt x k^T, o = h q + D x.
 TEST_CASE("without the trapezoid and angles the Mamba-3 core is that of Mamba-2", "[ops]") {
-  const Sizes n{.seq_len = 11, .heads = 1};
+  const Mamba3Sizes n{.seq_len = 11, .heads = 1};
   Context ctx(Device{});
   Mamba3CoreInput in = random_input(n);
   fill(in.trap, 40);
@@ -299,107 +258,8 @@ TEST_CASE("without the trapezoid and angles the Mamba-3 core is that of Mamba-2"
   }
 }
 
-// The formulas of the header in one head, with nothing of the kernels.
-std::vector<double> plain_core(const Mamba3CoreInput& in, std::int64_t head,
-                               RotaryPairing pairing) {
-  const std::int64_t seq_len = in.q.dim(1);
-  const std::int64_t ranks = in.q.dim(2);
-  const std::int64_t groups = in.q.dim(3);
-  const std::int64_t state = in.q.dim(4);
-  const std::int64_t heads = in.v.dim(2);
-  const std::int64_t head_dim = in.v.dim(3);
-  const std::int64_t angles = in.angle.dim(2);
-  const std::int64_t group = head * groups / heads;
-  std::vector<double> phi(static_cast<std::size_t>(angles));
-  const auto turned = [&](const Tensor& rows, const Tensor& bias, std::int64_t t, std::int64_t r) {
-    std::vector<double> u;
-    for (std::int64_t n = 0; n < state; ++n) {
-      u.push_back(rows.data<double>()[((t * ranks + r) * groups + group) * state + n] +
-                  bias.data<double>()[(head * ranks + r) * state + n]);
-    }
-    for (std::int64_t m = 0; m < angles; ++m) {
-      const bool is_adjacent = pairing == RotaryPairing::kAdjacent;
-      double& u0 = u[static_cast<std::size_t>(is_adjacent ? 2 * m : m)];
-      double& u1 = u[static_cast<std::size_t>(is_adjacent ? 2 * m + 1 : m + state / 2)];
-      const double angle = phi[static_cast<std::size_t>(m)];
-      const double before = u0;
-      u0 = before * std::cos(angle) - u1 * std::sin(angle);
-      u1 = before * std::sin(angle) + u1 * std::cos(angle);
-    }
-    return u;
-  };
-  const auto x = [&](std::int64_t t, std::int64_t r, std::int64_t p) {
-    return in.v.data<double>()[(t * heads + head) * head_dim + p] *
-           in.mimo_x.data<double>()[(head * ranks + r) * head_dim + p];
-  };
-  std::vector<double> h(static_cast<std::size_t>(head_dim * state));
-  std::vector<std::vector<double>> last;  // k of the token before
-  std::vector<double> out;
-  for (std::int64_t t = 0; t < seq_len; ++t) {
-    const auto scalar = [&](const Tensor& values) {
-      return values.data<double>()[t * heads + head];
-    };
-    const double dt = scalar(in.dt);
-    const double lambda = 1 / (1 + std::exp(-scalar(in.trap)));
-    for (std::int64_t m = 0; m < angles; ++m) {
-      phi[static_cast<std::size_t>(m)] +=
-          dt * std::numbers::pi * std::tanh(in.angle.data<double>()[t * angles + m]);
-    }
-    std::vector<std::vector<double>> k;
-    for (std::int64_t r = 0; r < ranks; ++r) {
-      k.push_back(turned(in.k, in.k_bias, t, r));
-    }
-    for (std::int64_t p = 0; p < head_dim; ++p) {
-      for (std::int64_t n = 0; n < state; ++n) {
-        const auto at = static_cast<std::size_t>(n);
-        double past = h[static_cast<std::size_t>(p * state + n)];
-        double own = 0;
-        for (std::int64_t r = 0; r < ranks; ++r) {
-          const auto rank = static_cast<std::size_t>(r);
-          past += t > 0 ? (1 - lambda) * dt * x(t - 1, r, p) * last[rank][at] : 0;
-          own += lambda * dt * x(t, r, p) * k[rank][at];
-        }
-        h[static_cast<std::size_t>(p * state + n)] = std::exp(scalar(in.a)) * past + own;
-      }
-    }
-    for (std::int64_t r = 0; r < ranks; ++r) {
-      const std::vector<double> q = turned(in.q, in.q_bias, t, r);
-      for (std::int64_t p = 0; p < head_dim; ++p) {
-        double sum = in.d.data<double>()[head] * x(t, r, p);
-        for (std::int64_t n = 0; n < state; ++n) {
-          sum += h[static_cast<std::size_t>(p * state + n)] * q[static_cast<std::size_t>(n)];
-        }
-        out.push_back(sum);
-      }
-    }
-    last = std::move(k);
-  }
-  return out;
-}
-
-TEST_CASE("the Mamba-3 core with ranks equals its definition", "[ops]") {
-  const Sizes n{.seq_len = 37, .ranks = 4, .groups = 2, .heads = 4, .state = 8, .angles = 3};
-  Context ctx(Device{});
-  const Mamba3CoreInput in = random_input(n);
-  for (const RotaryPairing pairing : {RotaryPairing::kAdjacent, RotaryPairing::kHalves}) {
-    const Tensor o = mamba3_core(ctx, in, {.chunk = 16, .pairing = pairing}).o;
-    for (std::int64_t head = 0; head < n.heads; ++head) {
-      const auto expected = plain_core(in, head, pairing);
-      double worst = 0;
-      for (std::int64_t row = 0; row < n.seq_len * n.ranks; ++row) {
-        for (std::int64_t p = 0; p < n.head_dim; ++p) {
-          worst =
-              std::max(worst, std::abs(o.data<double>()[(row * n.heads + head) * n.head_dim + p] -
-                                       expected[static_cast<std::size_t>(row * n.head_dim + p)]));
-        }
-      }
-      CHECK(worst <= 1e-10);
-    }
-  }
-}
-
 TEST_CASE("the Mamba-3 core does not feel where angles start", "[ops]") {
-  const Sizes n{.seq_len = 9, .state = 8};
+  const Mamba3Sizes n{.seq_len = 9, .state = 8};
   Context ctx(Device{});
   Mamba3CoreInput in = random_input(n);
   const Tensor o = mamba3_core(ctx, in).o;
@@ -410,14 +270,14 @@ TEST_CASE("the Mamba-3 core does not feel where angles start", "[ops]") {
 }
 
 TEST_CASE("the Mamba-3 core stays finite where everything is forgotten", "[ops]") {
-  const Sizes n{.seq_len = 9};
+  const Mamba3Sizes n{.seq_len = 9};
   Mamba3CoreInput in = random_input(n);
   fill(in.a, -1e4);
   check_output(in, {.chunk = 4});
 }
 
 TEST_CASE("the Mamba-3 core refuses what does not fit", "[ops]") {
-  const Sizes n{.seq_len = 2};
+  const Mamba3Sizes n{.seq_len = 2};
   Context ctx(Device{});
   const Mamba3CoreInput good = random_input(n);
   Mamba3CoreInput in = good;
