@@ -65,5 +65,29 @@ TEST_CASE("the vector hyperbolic tangent keeps signs and what is not finite", "[
   CHECK(std::isnan(vector_tanh(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST_CASE("the vector sine and cosine are within 1.2e-7", "[ops]") {
+  std::vector<float> x;
+  for (int i = -10000; i <= 10000; ++i) {
+    x.push_back(static_cast<float>(i) * 0.01F);
+  }
+  std::vector<float> sine(x.size());
+  std::vector<float> cosine(x.size());
+#pragma omp simd
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const SineCosine<float> both = vector_sine_cosine(x[i]);
+    sine[i] = both.sine;
+    cosine[i] = both.cosine;
+  }
+  double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    worst = std::max(worst, std::abs(sine[i] - std::sin(static_cast<double>(x[i]))));
+    worst = std::max(worst, std::abs(cosine[i] - std::cos(static_cast<double>(x[i]))));
+  }
+  CHECK(worst <= 1.2e-7);
+  CHECK(vector_sine_cosine(0.0F).sine == 0);
+  CHECK(vector_sine_cosine(0.0F).cosine == 1);
+  CHECK(std::isnan(vector_sine_cosine(std::numeric_limits<float>::quiet_NaN()).sine));
+}
+
 }  // namespace
 }  // namespace ghost::cpu

@@ -11,7 +11,8 @@
 
 namespace ghost::test {
 
-/// One case of a family of golden vectors: the manifest's facts and its arrays.
+/// One case of a family of golden vectors: the manifest's facts and its arrays. A manifest holds
+/// `arrays` by name, or a list of `tensors`, which are then named "role/name".
 class GoldenCase {
  public:
   GoldenCase(std::filesystem::path directory, nlohmann::json manifest);

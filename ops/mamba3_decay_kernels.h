@@ -1,0 +1,34 @@
+#pragma once
+
+#include "ops/mamba3_decay.h"
+
+namespace ghost {
+
+struct Mamba3DecayForward {
+  Tensor dd_dt;    // [B, T, H]
+  Tensor dd_a;     // [B, T, H]
+  Tensor dt_bias;  // [H]
+  Tensor dt;       // [B, T, H]
+  Tensor a;        // [B, T, H]
+  Mamba3DecayOptions options;
+};
+
+struct Mamba3DecayBackward {
+  Tensor dd_dt;    // [B, T, H]
+  Tensor dd_a;     // [B, T, H]
+  Tensor dt_bias;  // [H]
+  // Cotangents, [P, B, T, H]: of the outputs dt and a, of the inputs (undefined: not wanted).
+  Tensor grad_dt;
+  Tensor grad_a;
+  Tensor grad_dd_dt;
+  Tensor grad_dd_a;
+  Tensor grad_dt_bias;  // [H] or undefined; P = 1; added to
+  Mamba3DecayOptions options;
+};
+
+namespace cpu {
+void mamba3_decay(const Mamba3DecayForward& args);
+void mamba3_decay(const Mamba3DecayBackward& args);
+}  // namespace cpu
+
+}  // namespace ghost
