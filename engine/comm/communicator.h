@@ -94,6 +94,9 @@ class Communicator {
   ///   auto replicas = world.split(k, q, "replicas");  // D ranks of region k
   std::unique_ptr<Communicator> split(int colour, int key, std::string_view name);
 
+  /// From the next operation on, and for groups split off then.
+  void set_timeout(std::chrono::milliseconds timeout) { options_.timeout = timeout; }
+
   const CommCount& count(CommOp op) const { return counts_[static_cast<std::size_t>(op)]; }
   void reset_counts() { counts_ = {}; }
 
