@@ -143,6 +143,13 @@ Tensor Communicator::loaded(const Tensor& x) {
   return out;
 }
 
+void Communicator::bring_back(const Tensor& x, const Tensor& moved) {
+  copy_unless_same(x, moved);
+  if (x.device() != moved.device()) {
+    confirm();
+  }
+}
+
 void Communicator::send(const Tensor& x, int to) {
   Call call(*this, CommOp::kSend);
   check_peer(CommOp::kSend, to, "the receiver");
@@ -167,7 +174,7 @@ void Communicator::recv(const Tensor& x, int from) {
     exchange({.op = CommOp::kRecv,
               .dtype = x.dtype(),
               .recvs = {{.peer = from, .data = to.raw(), .bytes = x.bytes()}}});
-    copy_unless_same(x, to);
+    bring_back(x, to);
   }
   call.done(0, x.bytes());
 }
@@ -180,7 +187,7 @@ void Communicator::broadcast(const Tensor& x, int root) {
     const Tensor moved = rank_ == root ? loaded(x) : place(x);
     broadcast_bytes(moved, root);
     if (rank_ != root) {
-      copy_unless_same(x, moved);
+      bring_back(x, moved);
     }
   }
   call.done(rank_ == root ? x.bytes() : 0, rank_ == root ? 0 : x.bytes());
@@ -223,7 +230,7 @@ void Communicator::gather(CommOp op, const Tensor& x, const Tensor& out) {
   const Tensor from = loaded(x);
   const Tensor to = place(out);
   all_gather_bytes(op, from, to);
-  copy_unless_same(out, to);
+  bring_back(out, to);
 }
 
 void Communicator::all_gather_bytes(CommOp op, const Tensor& x, const Tensor& out) {
@@ -319,7 +326,7 @@ void Communicator::sum_over_ranks(CommOp op, const Tensor& x, int root) {
     }
   }
   if (gets_sum) {
-    copy_unless_same(flat(x), moved);
+    bring_back(flat(x), moved);
   }
 }
 

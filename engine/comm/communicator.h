@@ -137,6 +137,8 @@ class Communicator {
   virtual void broadcast_bytes(const Tensor& x, int root);
   virtual void all_gather_bytes(CommOp op, const Tensor& x, const Tensor& out);
   virtual void wait_for_all();
+  /// Called when the host has waited for results: throws where what was enqueued went wrong.
+  virtual void confirm() {}
 
   const CommOptions& options() const { return options_; }
   /// Memory of the transport's device.
@@ -156,6 +158,7 @@ class Communicator {
   void check_tensor(CommOp op, const Tensor& x) const;
   Tensor place(const Tensor& x);
   Tensor loaded(const Tensor& x);
+  void bring_back(const Tensor& x, const Tensor& moved);
   void gather(CommOp op, const Tensor& x, const Tensor& out);
   Tensor sum_slices(CommOp op, const Tensor& x);
   void sum_over_ranks(CommOp op, const Tensor& x, int root);
