@@ -3,8 +3,6 @@
 #include <exception>
 #include <utility>
 
-#include "engine/device/cuda/stream.h"
-
 namespace ghost::cuda {
 namespace {
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <cuda_runtime_api.h>
 #include <deque>
 #include <mutex>
 #include <nccl.h>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "engine/comm/communicator.h"
+#include "engine/device/cuda/stream.h"
 
 namespace ghost::cuda {
 
