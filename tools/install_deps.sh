@@ -12,6 +12,7 @@ packages=(
   libfmt-dev libcli11-dev libyaml-cpp-dev nlohmann-json3-dev catch2
   libdnnl-dev ocl-icd-opencl-dev # the CMake package of libdnnl-dev looks for OpenCL
   librandom123-dev libpcre2-dev zlib1g-dev libcurl4-openssl-dev libssl-dev
+  libopenmpi-dev openmpi-bin
 )
 
 for argument in "$@"; do

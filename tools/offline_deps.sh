@@ -18,8 +18,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$1"
 cd "$1"
 
-# The list has one home. Compilers, CMake and git are a machine's own.
-mapfile -t wanted < <("$here/install_deps.sh" --list | grep -vxE 'g\+\+|cmake|ninja-build|git')
+# The list has one home. Compilers, CMake and git are a machine's own; MPI would be 300 MB more, and a
+# build does without.
+mapfile -t wanted < <("$here/install_deps.sh" --list | grep -vxE 'g\+\+|cmake|ninja-build|git|.*openmpi.*')
 
 # Everything these depend on, as installed by apt; real packages only.
 mapfile -t closure < <(
