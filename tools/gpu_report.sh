@@ -12,14 +12,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 binary=${1:-build/cuda/ghostgrad}
 out=${2:-docs/results}
-config=configs/gpt/gpt2_124m_fineweb.yaml
-common=(--device cuda --set train.dtype=bf16 --set train.micro_steps=1 --set model.vocab_size=50257)
-steps=(--steps 20 --warmup 5)
 limit=$((SECONDS + 480))
 mkdir -p "$out"
 md=$out/gpu.md
 json=$out/gpu.json
 : >"$json"
+
+config=configs/gpt/gpt2_124m_fineweb.yaml
+common=(--append-json "$json" --device cuda --set train.dtype=bf16 --set train.micro_steps=1 --set model.vocab_size=50257)
+steps=(--steps 20 --warmup 5)
 
 # bench NAME ARGUMENTS...: one row of the table and one line of JSON, unless time is up.
 bench() {
@@ -76,12 +77,6 @@ bench() {
     echo "Left out: python3 has no torch that sees a GPU."
   fi
 } >"$md.part"
-for batch in 8 32; do
-  "$binary" bench "$config" "${common[@]}" "${steps[@]}" --set train.batch_size="$batch" --json \
-    >>"$json" 2>>"$out/gpu.err" || true
-done
-"$binary" bench "$config" "${common[@]}" --set train.batch_size=32 --kernels --json \
-  >>"$json" 2>>"$out/gpu.err" || true
 if [[ -f $md ]]; then
   awk '/^## Not yet run/ { keep = 1; print "" } keep' "$md" >>"$md.part"
 fi

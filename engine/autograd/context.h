@@ -12,6 +12,7 @@
 #include "engine/autograd/op.h"
 #include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
+#include "engine/device/dispatch.h"
 #include "engine/memory/allocator.h"
 #include "engine/random/philox.h"
 
@@ -185,22 +186,10 @@ class Context {
   Observer observer_;
 };
 
-/// The one place where an op meets a backend: runs `cpu` on a CPU, `cuda` on a GPU in builds that
-/// have that backend, nothing on a dry device.
+/// Where an op meets a backend.
 template <typename Cpu, typename Cuda>
 void dispatch(const Context& ctx, Cpu&& cpu, Cuda&& cuda) {
-  switch (ctx.device().type) {
-    case DeviceType::kDry:
-      return;
-    case DeviceType::kCpu:
-      cpu();
-      return;
-    case DeviceType::kCuda:
-      if constexpr (kHasCuda) {
-        cuda();
-      }
-      return;
-  }
+  dispatch(ctx.device(), std::forward<Cpu>(cpu), std::forward<Cuda>(cuda));
 }
 
 /// For what has no kernel on a GPU yet.

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "engine/autograd/residual_codec_kernels.h"
+#include "engine/device/dispatch.h"
 #include "engine/tensor/primitives.h"
 
 namespace ghost {
@@ -247,19 +248,15 @@ EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
   if (is_scaled(keep)) {
     out.scales = stored({(n + group - 1) / group}, DType::kF32);
   }
-  if (x.device().is_dry()) {
-    return out;
-  }
-  if constexpr (kHasCuda) {
-    if (x.device().is_cuda()) {
-      cuda::encode_residual(x, stream, out);
-      return out;
-    }
-  }
-  visit_real(x.dtype(), [&]<typename T>() {
-    is_scaled(keep) ? encode<T, std::int8_t>(x, grid, stream, out)
-                    : encode<T, std::uint8_t>(x, grid, stream, out);
-  });
+  dispatch(
+      x.device(),
+      [&] {
+        visit_real(x.dtype(), [&]<typename T>() {
+          is_scaled(keep) ? encode<T, std::int8_t>(x, grid, stream, out)
+                          : encode<T, std::uint8_t>(x, grid, stream, out);
+        });
+      },
+      [&] { cuda::encode_residual(x, stream, out); });
   return out;
 }
 
@@ -270,20 +267,16 @@ Tensor decode_residual(const EncodedResidual& encoded, DType dtype) {
     cast(out, encoded.values);
     return out;
   }
-  if (out.device().is_dry()) {
-    return out;
-  }
-  if constexpr (kHasCuda) {
-    if (out.device().is_cuda()) {
-      cuda::decode_residual(encoded, out);
-      return out;
-    }
-  }
-  const CodeGrid grid = grid_of(encoded.keep);
-  visit_real(dtype, [&]<typename T>() {
-    is_scaled(encoded.keep) ? decode<T, std::int8_t>(encoded, grid, out)
-                            : decode<T, std::uint8_t>(encoded, grid, out);
-  });
+  dispatch(
+      out.device(),
+      [&] {
+        const CodeGrid grid = grid_of(encoded.keep);
+        visit_real(dtype, [&]<typename T>() {
+          is_scaled(encoded.keep) ? decode<T, std::int8_t>(encoded, grid, out)
+                                  : decode<T, std::uint8_t>(encoded, grid, out);
+        });
+      },
+      [&] { cuda::decode_residual(encoded, out); });
   return out;
 }
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <type_traits>
 
+#include "engine/device/dispatch.h"
+
 namespace ghost {
 namespace {
 
@@ -39,12 +41,9 @@ void cpu::sum_in_rank_order(const Tensor& parts, const Tensor& out) {
 }
 
 void sum_in_rank_order(const Tensor& parts, const Tensor& out) {
-  if constexpr (kHasCuda) {
-    if (parts.device().is_cuda()) {
-      return cuda::sum_in_rank_order(parts, out);
-    }
-  }
-  cpu::sum_in_rank_order(parts, out);
+  dispatch(
+      parts.device(), [&] { cpu::sum_in_rank_order(parts, out); },
+      [&] { cuda::sum_in_rank_order(parts, out); });
 }
 
 }  // namespace ghost

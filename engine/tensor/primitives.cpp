@@ -3,6 +3,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "engine/device/dispatch.h"
 #include "engine/tensor/cuda/primitives.h"
 #include "engine/tensor/host.h"
 
@@ -18,23 +19,6 @@ void check_device(const char* what, const Tensor& destination, const Tensor& sou
   GHOST_CHECK(destination.device() == source.device() || destination.device().is_dry(),
               "{} from {} to {}; expected one device", what, source.device().name(),
               destination.device().name());
-}
-
-/// The one place where a primitive meets a backend.
-template <typename Cpu, typename Cuda>
-void dispatch(const Tensor& x, Cpu&& cpu, Cuda&& cuda) {
-  switch (x.device().type) {
-    case DeviceType::kDry:
-      return;
-    case DeviceType::kCpu:
-      cpu();
-      return;
-    case DeviceType::kCuda:
-      if constexpr (kHasCuda) {
-        cuda();
-      }
-      return;
-  }
 }
 
 /// Below this many elements a parallel region costs more than it saves.
@@ -105,12 +89,12 @@ void multiply_elements(const Tensor& x, double factor) {
 
 void fill_zero(const Tensor& x) {
   dispatch(
-      x, [&] { fill_bytes_with_zero(x); }, [&] { cuda::fill_zero(x); });
+      x.device(), [&] { fill_bytes_with_zero(x); }, [&] { cuda::fill_zero(x); });
 }
 
 void fill(const Tensor& x, double value) {
   dispatch(
-      x,
+      x.device(),
       [&] {
         visit_real(x.dtype(), [&]<typename T>() {
           std::fill_n(x.data<T>(), x.numel(), static_cast<T>(value));
@@ -128,7 +112,7 @@ void copy(const Tensor& destination, const Tensor& source) {
   }
   const Tensor& leading = source.device().is_cuda() ? source : destination;
   dispatch(
-      leading,
+      leading.device(),
       [&] {
         std::memcpy(destination.raw(), source.raw(), static_cast<std::size_t>(source.bytes()));
       },
@@ -146,7 +130,7 @@ void cast(const Tensor& destination, const Tensor& source) {
               dtype_name(destination.dtype()));
   check_device("cast", destination, source);
   dispatch(
-      destination, [&] { convert_elements(destination, source); },
+      destination.device(), [&] { convert_elements(destination, source); },
       [&] { cuda::cast(destination, source); });
 }
 
@@ -154,7 +138,7 @@ void accumulate(const Tensor& destination, const Tensor& source) {
   check_pair("accumulate", destination, source);
   check_device("accumulate", destination, source);
   dispatch(
-      destination, [&] { add_elements(destination, source); },
+      destination.device(), [&] { add_elements(destination, source); },
       [&] { cuda::accumulate(destination, source); });
 }
 
@@ -163,7 +147,7 @@ void scale(const Tensor& x, double factor) {
     return;
   }
   dispatch(
-      x, [&] { multiply_elements(x, factor); }, [&] { cuda::scale(x, factor); });
+      x.device(), [&] { multiply_elements(x, factor); }, [&] { cuda::scale(x, factor); });
 }
 
 double item(const Tensor& x) {

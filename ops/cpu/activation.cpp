@@ -40,11 +40,8 @@ struct GeluTanh {
 
 template <typename T>
 struct Silu {
-  static T value(T x) { return x * vector_sigmoid(x); }
-  static T derivative(T x) {
-    const T s = vector_sigmoid(x);
-    return s * (1 + x * (1 - s));
-  }
+  static T value(T x) { return vector_silu(x); }
+  static T derivative(T x) { return silu_derivative(x, vector_sigmoid(x)); }
 };
 
 // In pieces: the compiler leaves `value` scalar in one loop shared out among threads.

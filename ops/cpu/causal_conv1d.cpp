@@ -86,7 +86,7 @@ void forward(const CausalConv1dForward& args) {
       if (args.has_silu) {
 #pragma omp simd
         for (std::int64_t c = 0; c < channels; ++c) {
-          y[c] *= vector_sigmoid(y[c]);
+          y[c] = vector_silu(y[c]);
         }
       }
     }
@@ -110,8 +110,7 @@ void through_silu(const CausalConv1dBackward& args, const T* weight) {
         linear_row(Tokens<T>(args.x, args.state, args.weight.dim(-1), b), t, weight, args.bias, f);
 #pragma omp simd
         for (std::int64_t c = 0; c < channels; ++c) {
-          const T s = vector_sigmoid(f[c]);
-          f[c] = s * (1 + f[c] * (1 - s));
+          f[c] = silu_derivative(f[c], vector_sigmoid(f[c]));
         }
         for (std::int64_t p = 0; p < basis; ++p) {
           const std::int64_t at = ((p * batch + b) * seq_len + t) * channels;

@@ -2,6 +2,7 @@
 #include <omp.h>
 #include <vector>
 
+#include "ops/cpu/column_sums.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/gated_rms_norm_kernels.h"
 
@@ -18,23 +19,12 @@ struct Extents {
   std::int64_t cols() const { return groups * size; }
 };
 
-template <typename T>
-T silu(T z) {
-  return z * vector_sigmoid(z);
-}
-
-template <typename T>
-T silu_slope(T z) {
-  const T s = vector_sigmoid(z);
-  return s * (1 + z * (1 - s));
-}
-
 // Both orders end alike: y = gain * x * silu(z) * rstd.
 template <typename T>
 void apply_group(const T* x, const T* z, const T* gain, T rstd, T* y, std::int64_t size) {
 #pragma omp simd
   for (std::int64_t c = 0; c < size; ++c) {
-    y[c] = x[c] * silu(z[c]) * rstd * gain[c];
+    y[c] = x[c] * vector_silu(z[c]) * rstd * gain[c];
   }
 }
 
@@ -50,7 +40,7 @@ T sum_of_squares(GateOrder order, const T* x, const T* z, std::int64_t size) {
   }
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < size; ++c) {
-    const T u = x[c] * silu(z[c]);
+    const T u = x[c] * vector_silu(z[c]);
     sum += u * u;
   }
   return sum;
@@ -106,18 +96,18 @@ struct GroupBackward {
     T sum_qu = 0;
 #pragma omp simd reduction(+ : sum_qu)
     for (std::int64_t c = 0; c < size; ++c) {
-      sum_qu += dy[c] * gain[c] * x[c] * silu(z[c]);
+      sum_qu += dy[c] * gain[c] * x[c] * vector_silu(z[c]);
     }
     const T shift = rstd * rstd * sum_qu / static_cast<T>(size);
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
-      const T f = silu(z[c]);
+      const T f = vector_silu(z[c]);
       const T du = rstd * (dy[c] * gain[c] - x[c] * f * shift);
       if (dx != nullptr) {
         dx[c] = du * f;
       }
       if (dz != nullptr) {
-        dz[c] = du * x[c] * silu_slope(z[c]);
+        dz[c] = du * x[c] * silu_derivative(z[c], vector_sigmoid(z[c]));
       }
     }
   }
@@ -126,17 +116,17 @@ struct GroupBackward {
     T sum_qx = 0;
 #pragma omp simd reduction(+ : sum_qx)
     for (std::int64_t c = 0; c < size; ++c) {
-      sum_qx += dy[c] * gain[c] * silu(z[c]) * x[c];
+      sum_qx += dy[c] * gain[c] * vector_silu(z[c]) * x[c];
     }
     const T shift = rstd * rstd * sum_qx / static_cast<T>(size);
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
       const T g = dy[c] * gain[c];
       if (dx != nullptr) {
-        dx[c] = rstd * (g * silu(z[c]) - x[c] * shift);
+        dx[c] = rstd * (g * vector_silu(z[c]) - x[c] * shift);
       }
       if (dz != nullptr) {
-        dz[c] = g * x[c] * rstd * silu_slope(z[c]);
+        dz[c] = g * x[c] * rstd * silu_derivative(z[c], vector_sigmoid(z[c]));
       }
     }
   }
@@ -144,7 +134,7 @@ struct GroupBackward {
   void add_dgain() const {
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
-      dgain[c] += dy[c] * x[c] * silu(z[c]) * rstd;
+      dgain[c] += dy[c] * x[c] * vector_silu(z[c]) * rstd;
     }
   }
 };
@@ -193,14 +183,7 @@ void backward(const GatedRmsNormBackward& args) {
     }
   }
   if (has_dgain) {
-    T* out = args.dgain.data<T>();
-    for (std::int64_t c = 0; c < cols; ++c) {
-      T sum = args.accumulate_dgain ? out[c] : T{0};
-      for (int thread = 0; thread < num_threads; ++thread) {
-        sum += partial[static_cast<std::size_t>(thread * cols + c)];
-      }
-      out[c] = sum;
-    }
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
   }
 }
 

@@ -2,6 +2,7 @@
 #include <omp.h>
 #include <vector>
 
+#include "ops/cpu/column_sums.h"
 #include "ops/layer_norm_kernels.h"
 
 namespace ghost::cpu {
@@ -119,8 +120,8 @@ void backward(const LayerNormBackward& args) {
   std::vector<T> partial(has_weights ? static_cast<std::size_t>(num_threads * 2 * cols) : 0);
 #pragma omp parallel num_threads(num_threads)
   {
-    T* dgain = has_weights ? partial.data() + omp_get_thread_num() * 2 * cols : nullptr;
-    T* dbias = has_weights ? dgain + cols : nullptr;
+    T* dgain = has_weights ? partial.data() + omp_get_thread_num() * cols : nullptr;
+    T* dbias = has_weights ? dgain + num_threads * cols : nullptr;
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       const T* x = args.x.data<T>() + row * cols;
@@ -142,21 +143,13 @@ void backward(const LayerNormBackward& args) {
       }
     }
   }
-  const auto reduce = [&](const Tensor& to, bool accumulate, std::int64_t offset) {
-    if (!to.defined()) {
-      return;
-    }
-    T* out = to.data<T>();
-    for (std::int64_t c = 0; c < cols; ++c) {
-      T sum = accumulate ? out[c] : T{0};
-      for (int thread = 0; thread < num_threads; ++thread) {
-        sum += partial[static_cast<std::size_t>(thread * 2 * cols + offset + c)];
-      }
-      out[c] = sum;
-    }
-  };
-  reduce(args.dgain, args.accumulate_dgain, 0);
-  reduce(args.dbias, args.accumulate_dbias, cols);
+  if (args.dgain.defined()) {
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
+  }
+  if (args.dbias.defined()) {
+    column_sums(partial.data() + num_threads * cols, num_threads, cols, args.accumulate_dbias,
+                args.dbias.data<T>());
+  }
 }
 
 }  // namespace

@@ -154,33 +154,21 @@ void forward_chunk(const Mamba3CoreForward& args, const Mamba3Head<T>& at,
        {scratch.k, state}, vector_exp(total), {h, state});
 }
 
-// The state of a head stays in cache while its chunks pass; threads share the heads.
+// The state of the head stays in cache while its chunks pass.
 template <typename T>
-void forward(const Mamba3CoreForward& args) {
+void chunks_of_head(const Mamba3CoreForward& args, const Mamba3Head<T>& at, const T* theta,
+                    const ForwardScratch<T>& scratch) {
   const Mamba3Size& size = args.size;
-  const std::int64_t rates = size.batch * size.seq_len * size.angles;
-  T* theta = args.workspace.data<T>();
-  angle_rates(args.in.angle.data<T>(), rates, theta);
-  const std::int64_t per_thread = thread_workspace<T>(size);
-#pragma omp parallel for collapse(2) schedule(static) if (size.elements() > kParallelElements)
-  for (std::int64_t b = 0; b < size.batch; ++b) {
-    for (std::int64_t head = 0; head < size.heads; ++head) {
-      const Mamba3Head<T> at{.in = args.in, .size = size, .batch = b, .head = head};
-      Carver<T> carver(theta + rates + omp_get_thread_num() * per_thread);
-      ForwardScratch<T> scratch(carver, size);
-      scratch.coefficients.fill(at);
-      T* h = args.state.ssm.data<T>() + at.state_ssm();
-      initial_state(at, scratch.coefficients.back[0], scratch.x, h);
-      initial_angles(at, scratch.phi);
-      std::int64_t len = 0;
-      for (std::int64_t t0 = 0; t0 < size.seq_len; t0 += size.chunk) {
-        len = std::min(size.chunk, size.seq_len - t0);
-        load_chunk(args, at, theta + b * size.seq_len * size.angles, scratch, t0, len);
-        forward_chunk(args, at, scratch, t0, len, h);
-      }
-      write_last_token(args, at, scratch.phi, scratch.k + (len - 1) * size.ranks * size.state);
-    }
+  T* h = args.state.ssm.data<T>() + at.state_ssm();
+  initial_state(at, scratch.coefficients.back[0], scratch.x, h);
+  initial_angles(at, scratch.phi);
+  std::int64_t len = 0;
+  for (std::int64_t t0 = 0; t0 < size.seq_len; t0 += size.chunk) {
+    len = std::min(size.chunk, size.seq_len - t0);
+    load_chunk(args, at, theta, scratch, t0, len);
+    forward_chunk(args, at, scratch, t0, len, h);
   }
+  write_last_token(args, at, scratch.phi, scratch.k + (len - 1) * size.ranks * size.state);
 }
 
 template <typename T>
@@ -228,8 +216,9 @@ void recurrence_head(const Mamba3CoreForward& args, const Mamba3Head<T>& at, con
   write_last_token(args, at, scratch.phi, scratch.k);
 }
 
-template <typename T>
-void recurrence(const Mamba3CoreForward& args) {
+// Calls `work(args, head, rates of its angles, scratch)`; threads share the heads.
+template <typename T, typename Work>
+void for_each_head(const Mamba3CoreForward& args, const Work& work) {
   const Mamba3Size& size = args.size;
   const std::int64_t rates = size.batch * size.seq_len * size.angles;
   T* theta = args.workspace.data<T>();
@@ -242,7 +231,7 @@ void recurrence(const Mamba3CoreForward& args) {
       Carver<T> carver(theta + rates + omp_get_thread_num() * per_thread);
       ForwardScratch<T> scratch(carver, size);
       scratch.coefficients.fill(at);
-      recurrence_head(args, at, theta + b * size.seq_len * size.angles, scratch);
+      work(args, at, theta + b * size.seq_len * size.angles, scratch);
     }
   }
 }
@@ -255,11 +244,11 @@ std::int64_t mamba3_core_forward_workspace(const Mamba3Size& size) {
 }
 
 void mamba3_core(const Mamba3CoreForward& args) {
-  visit_real(args.in.v.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_real(args.in.v.dtype(), [&]<typename T>() { for_each_head<T>(args, chunks_of_head<T>); });
 }
 
 void mamba3_core_recurrence(const Mamba3CoreForward& args) {
-  visit_real(args.in.v.dtype(), [&]<typename T>() { recurrence<T>(args); });
+  visit_real(args.in.v.dtype(), [&]<typename T>() { for_each_head<T>(args, recurrence_head<T>); });
 }
 
 }  // namespace ghost::cpu

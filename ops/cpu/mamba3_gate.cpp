@@ -53,7 +53,7 @@ void forward(const Mamba3GateForward& args) {
 #pragma omp simd
         for (std::int64_t p = 0; p < n.head_dim; ++p) {
           const T u = z[p] * mimo_z[p];
-          y[p] += mimo_o[p] * o[p] * u * vector_sigmoid(u);
+          y[p] += mimo_o[p] * o[p] * vector_silu(u);
         }
       }
     }
@@ -86,7 +86,7 @@ void activations_row(const Mamba3GateBackward& args, const Size& n, std::int64_t
           dout[p] = g * u * s;
         }
         if (dz != nullptr) {
-          dz[p] += g * o[p] * s * (1 + u * (1 - s)) * scale;
+          dz[p] += g * o[p] * silu_derivative(u, s) * scale;
         }
       }
     }
@@ -112,7 +112,7 @@ void weights_of_head(const Mamba3GateBackward& args, const Size& n, std::int64_t
           dmimo_o[p] += dy[p] * o[p] * u * s;
         }
         if (dmimo_z != nullptr) {
-          dmimo_z[p] += dy[p] * mimo_o[p] * o[p] * s * (1 + u * (1 - s)) * z[p];
+          dmimo_z[p] += dy[p] * mimo_o[p] * o[p] * silu_derivative(u, s) * z[p];
         }
       }
     }

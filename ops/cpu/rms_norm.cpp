@@ -2,6 +2,7 @@
 #include <omp.h>
 #include <vector>
 
+#include "ops/cpu/column_sums.h"
 #include "ops/rms_norm_kernels.h"
 
 namespace ghost::cpu {
@@ -101,14 +102,7 @@ void backward(const RmsNormBackward& args) {
     }
   }
   if (has_dgain) {
-    T* out = args.dgain.data<T>();
-    for (std::int64_t c = 0; c < cols; ++c) {
-      T sum = args.accumulate_dgain ? out[c] : T{0};
-      for (int thread = 0; thread < num_threads; ++thread) {
-        sum += partial[static_cast<std::size_t>(thread * cols + c)];
-      }
-      out[c] = sum;
-    }
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
   }
 }
 

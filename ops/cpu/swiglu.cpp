@@ -16,7 +16,7 @@ void forward(const SwigluForward& args) {
     T* y = args.y.data<T>() + row * hidden;
 #pragma omp simd
     for (std::int64_t i = 0; i < hidden; ++i) {
-      y[i] = gate[i] * vector_sigmoid(gate[i]) * up[i];
+      y[i] = vector_silu(gate[i]) * up[i];
     }
   }
 }
@@ -38,7 +38,7 @@ void backward(const SwigluBackward& args) {
 #pragma omp simd
       for (std::int64_t i = 0; i < hidden; ++i) {
         const T s = vector_sigmoid(gate[i]);
-        dgate[i] = dy[i] * up[i] * s * (1 + gate[i] * (1 - s));
+        dgate[i] = dy[i] * up[i] * silu_derivative(gate[i], s);
         dup[i] = dy[i] * gate[i] * s;
       }
     }

@@ -123,6 +123,18 @@ inline SineCosine<double> vector_sine_cosine(double x) {
   return {.sine = std::sin(x), .cosine = std::cos(x)};
 }
 
+/// x s(x) with the sigmoid s.
+template <typename T>
+T vector_silu(T x) {
+  return x * vector_sigmoid(x);
+}
+
+/// Its derivative, with s = vector_sigmoid(x) at hand.
+template <typename T>
+T silu_derivative(T x, T s) {
+  return s * (1 + x * (1 - s));
+}
+
 /// Largest of n >= 1 numbers; NaN are passed over, unless all are. A reduction over std::max stays
 /// scalar without -ffast-math, which is four times slower than the loads.
 template <typename T>

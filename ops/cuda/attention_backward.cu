@@ -2,10 +2,10 @@
 #include <cmath>
 #include <cuda_runtime.h>
 
+#include "engine/device/cuda/dtype.cuh"
 #include "engine/device/cuda/stream.h"
 #include "ops/cuda/attention_paths.h"
 #include "ops/cuda/attention_tiles.cuh"
-#include "ops/cuda/common/dtype.cuh"
 
 namespace ghost::cuda {
 namespace {
@@ -175,16 +175,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
           }
         }
         multiply_transposed(dscores, values, warp_row, dout, slice);
-#pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-          for (int n = 0; n < kSlice / 8; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              dscores[r][n][i] *= weights[r][n][i];
-            }
-          }
-        }
+        multiply_elements(dscores, weights);
         std::uint32_t doperands[kRowTiles][kSlice / 16][4];
         to_operands(dscores, doperands);
         multiply(dkeys[p], doperands, queries, slice);
@@ -342,16 +333,7 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
           }
         }
         multiply_transposed(dscores, Tile(douts + p * kOwnBytes), warp_row, values, slice);
-#pragma unroll
-        for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-          for (int n = 0; n < kSlice / 8; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              dscores[r][n][i] *= weights[r][n][i];
-            }
-          }
-        }
+        multiply_elements(dscores, weights);
         std::uint32_t operands[kRowTiles][kSlice / 16][4];
         to_operands(dscores, operands);
         multiply(dqueries[p], operands, keys, slice);

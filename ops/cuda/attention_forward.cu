@@ -1,10 +1,10 @@
 #include <cmath>
 #include <cuda_runtime.h>
 
+#include "engine/device/cuda/dtype.cuh"
 #include "engine/device/cuda/stream.h"
 #include "ops/cuda/attention_paths.h"
 #include "ops/cuda/attention_tiles.cuh"
-#include "ops/cuda/common/dtype.cuh"
 
 namespace ghost::cuda {
 namespace {

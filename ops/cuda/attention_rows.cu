@@ -1,12 +1,12 @@
 #include <cmath>
 #include <cuda_runtime.h>
 
+#include "engine/device/cuda/dtype.cuh"
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/attention_paths.h"
 #include "ops/cuda/attention_tiles.cuh"
-#include "ops/cuda/common/dtype.cuh"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 
 namespace ghost::cuda {
 namespace {

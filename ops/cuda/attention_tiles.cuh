@@ -72,4 +72,20 @@ __device__ __forceinline__ void set_zero(float (&sums)[kTiles][kColumnTiles][4])
   }
 }
 
+/// x *= y, element by element.
+template <int kTiles, int kColumnTiles>
+__device__ __forceinline__ void multiply_elements(float (&x)[kTiles][kColumnTiles][4],
+                                                  const float (&y)[kTiles][kColumnTiles][4]) {
+#pragma unroll
+  for (int r = 0; r < kTiles; ++r) {
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        x[r][n][i] *= y[r][n][i];
+      }
+    }
+  }
+}
+
 }  // namespace ghost::cuda

@@ -1,7 +1,7 @@
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/column_sums.h"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 
 namespace ghost::cuda {
 namespace {

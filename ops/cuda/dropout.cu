@@ -1,7 +1,7 @@
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
+#include "engine/random/cuda/philox.cuh"
 #include "ops/cuda/common/grid_stride.cuh"
-#include "ops/cuda/common/philox.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 #include "ops/dropout_kernels.h"
 
 namespace ghost::cuda {

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cub/block/block_scan.cuh>
 
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/gather_rows_kernels.h"
 
 namespace ghost::cuda {

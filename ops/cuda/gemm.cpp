@@ -8,13 +8,13 @@
 #include <type_traits>
 #include <utility>
 
+#include "engine/device/cuda/devices.h"
 #include "engine/device/cuda/stream.h"
 
 namespace ghost::cuda {
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // as NVIDIA advises for Hopper
-constexpr int kMostDevices = 64;
 
 void check(cublasStatus_t status, std::string_view call) {
   if (status != CUBLAS_STATUS_SUCCESS) {

@@ -1,7 +1,7 @@
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/column_sums.h"
 #include "ops/cuda/common/grid_stride.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/linear_kernels.h"
 

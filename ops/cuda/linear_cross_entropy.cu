@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/linear_cross_entropy_kernels.h"
 

@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/common/grid_stride.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 #include "ops/rope_kernels.h"
 
 namespace ghost::cuda {

@@ -3,9 +3,9 @@
 #include <cub/device/device_radix_sort.cuh>
 #include <limits>
 
+#include "engine/device/cuda/dtype.cuh"
 #include "engine/device/cuda/stream.h"
-#include "ops/cuda/common/dtype.cuh"
-#include "ops/cuda/common/philox.cuh"
+#include "engine/random/cuda/philox.cuh"
 #include "ops/row_bins_kernels.h"
 
 namespace ghost::cuda {

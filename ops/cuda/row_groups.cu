@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "engine/device/cuda/dtype.cuh"
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
+#include "engine/random/cuda/philox.cuh"
 #include "engine/tensor/primitives.h"
-#include "ops/cuda/common/dtype.cuh"
-#include "ops/cuda/common/philox.cuh"
-#include "ops/cuda/common/reduce.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/row_groups_kernels.h"

@@ -2,10 +2,10 @@
 
 #include <string_view>
 
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/column_sums.h"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 
 // What layer_norm and rms_norm share: rows [C] with statistics of their own. A block is
 // (threads of a row, rows side by side); a thread has 8 neighbouring channels in each of kChunks

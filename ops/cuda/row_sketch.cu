@@ -3,10 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/device/cuda/dtype.cuh"
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
-#include "ops/cuda/common/dtype.cuh"
-#include "ops/cuda/common/philox.cuh"
-#include "ops/cuda/common/reduce.cuh"
+#include "engine/random/cuda/philox.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/row_sketch_kernels.h"
 
@@ -43,10 +43,9 @@ struct DenseMatrix {
   T* out;  // [rank, count]
 };
 
-// Entry r of a column is bit r % 128 of the words of counter r / 128.
-template <typename T>
-__global__ void __launch_bounds__(kThreads) draw_rademacher(DenseMatrix<T> s) {
-  constexpr std::int64_t kPerCounter = 128;
+// Writes `entry(words, k)` for the entries k that one counter of a column draws.
+template <int kPerCounter, typename T, typename Entry>
+__device__ __forceinline__ void draw_entries(const DenseMatrix<T>& s, const Entry& entry) {
   const std::int64_t counters = (s.rank + kPerCounter - 1) / kPerCounter;
   for (std::int64_t i = first_index(); i < counters * s.count; i += index_stride()) {
     const std::int64_t counter = i / s.count;
@@ -54,31 +53,28 @@ __global__ void __launch_bounds__(kThreads) draw_rademacher(DenseMatrix<T> s) {
     const uint4 words =
         philox_words(s.stream, static_cast<std::uint32_t>((s.first + column) * counters + counter));
     for (int k = 0; k < kPerCounter && counter * kPerCounter + k < s.rank; ++k) {
-      const bool is_plus = (word_of(words, k / 32) >> (k % 32) & 1U) == 0;
-      s.out[(counter * kPerCounter + k) * s.count + column] = from_float<T>(is_plus ? 1.0F : -1.0F);
+      s.out[(counter * kPerCounter + k) * s.count + column] = from_float<T>(entry(words, k));
     }
   }
+}
+
+// Entry r of a column is bit r % 128 of the words of counter r / 128.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) draw_rademacher(DenseMatrix<T> s) {
+  draw_entries<128>(s, [](const uint4& words, int k) {
+    return (word_of(words, k / 32) >> (k % 32) & 1U) == 0 ? 1.0F : -1.0F;
+  });
 }
 
 // Four entries of a column a counter; Box and Muller in f64, as on the CPU.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) draw_gaussian(DenseMatrix<T> s) {
-  constexpr std::int64_t kPerCounter = 4;
-  const std::int64_t counters = (s.rank + kPerCounter - 1) / kPerCounter;
-  for (std::int64_t i = first_index(); i < counters * s.count; i += index_stride()) {
-    const std::int64_t counter = i / s.count;
-    const std::int64_t column = i % s.count;
-    const uint4 words =
-        philox_words(s.stream, static_cast<std::uint32_t>((s.first + column) * counters + counter));
-    for (int k = 0; k < kPerCounter && counter * kPerCounter + k < s.rank; ++k) {
-      const double u = (static_cast<double>(word_of(words, k / 2 * 2)) + 0.5) * 0x1p-32;
-      const double v = (static_cast<double>(word_of(words, k / 2 * 2 + 1)) + 0.5) * 0x1p-32;
-      const double radius = sqrt(-2.0 * log(u));
-      const double value = radius * (k % 2 == 0 ? cospi(2.0 * v) : sinpi(2.0 * v));
-      s.out[(counter * kPerCounter + k) * s.count + column] =
-          from_float<T>(static_cast<float>(value));
-    }
-  }
+  draw_entries<4>(s, [](const uint4& words, int k) {
+    const double u = (static_cast<double>(word_of(words, k / 2 * 2)) + 0.5) * 0x1p-32;
+    const double v = (static_cast<double>(word_of(words, k / 2 * 2 + 1)) + 0.5) * 0x1p-32;
+    const double radius = sqrt(-2.0 * log(u));
+    return static_cast<float>(radius * (k % 2 == 0 ? cospi(2.0 * v) : sinpi(2.0 * v)));
+  });
 }
 
 // sign_b H[pick_r, b]: the Hadamard entry is the parity of the bits that both numbers have.

@@ -1,7 +1,7 @@
+#include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/common/grid_stride.cuh"
-#include "ops/cuda/common/reduce.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 #include "ops/sum_kernels.h"
 
 namespace ghost::cuda {

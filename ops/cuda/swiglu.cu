@@ -1,6 +1,6 @@
 #include "engine/device/cuda/stream.h"
+#include "engine/device/cuda/vector_access.cuh"
 #include "ops/cuda/common/grid_stride.cuh"
-#include "ops/cuda/common/vector_access.cuh"
 #include "ops/cuda/sigmoid.cuh"
 #include "ops/swiglu_kernels.h"
 

@@ -31,9 +31,7 @@ class GoldenRun {
             test::GoldenErrors& errors)
       : golden_(golden), tolerances_(tolerances), errors_(errors), recording_(ctx, &tape_) {}
 
-  std::int64_t size(const std::string& name) const {
-    return golden_.manifest().at("sizes").at(name);
-  }
+  std::int64_t size(const std::string& name) const { return golden_.size(name); }
   Tensor array(const std::string& name) const { return as(golden_.array(name)); }
   /// An input or a parameter, as a leaf.
   Tensor leaf(const std::string& name) { return watch(name, array(name)); }

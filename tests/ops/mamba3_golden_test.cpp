@@ -28,8 +28,7 @@ struct Leaves {
 
   // Golden vectors of the single-input core leave out the axis of ranks.
   std::vector<Leaf> list(const test::GoldenCase& golden) {
-    const auto& sizes = golden.manifest().at("sizes");
-    const auto size = [&](const char* name) { return sizes.at(name).get<std::int64_t>(); };
+    const auto size = [&](const char* name) { return golden.size(name); };
     const std::int64_t b = size("B");
     const std::int64_t t = size("T");
     const std::int64_t h = size("H");
@@ -101,8 +100,7 @@ void check_core(const test::GoldenCase& golden, DType dtype, test::GoldenErrors&
     *leaf.to = tape.watch(as(golden.array(leaf.array), leaf.shape, dtype));
     inputs.push_back(*leaf.to);
   }
-  const Mamba3CoreOutput core =
-      mamba3_core(ctx, leaves.in, {.chunk = golden.manifest().at("sizes").at("chunk")});
+  const Mamba3CoreOutput core = mamba3_core(ctx, leaves.in, {.chunk = golden.size("chunk")});
   const std::vector<std::pair<std::string, Tensor>> outputs{
       {"y", mamba3_gate(ctx, core.o, leaves.z, {}, {})},
       {"final_angle_state", core.state.angle},
@@ -135,8 +133,7 @@ void check_mixer(const test::GoldenCase& golden, DType dtype, test::GoldenErrors
   const auto label = [&](const std::string& array) {
     return fmt::format("{} mixer {}", dtype_name(dtype), array);
   };
-  const auto& sizes = golden.manifest().at("sizes");
-  const auto size = [&](const char* name) { return sizes.at(name).get<std::int64_t>(); };
+  const auto size = [&](const char* name) { return golden.size(name); };
   const std::int64_t b = size("B");
   const std::int64_t t = size("T");
   const std::int64_t h = size("H");
@@ -176,6 +173,7 @@ void check_mixer(const test::GoldenCase& golden, DType dtype, test::GoldenErrors
   const Tensor angle = part("angle", {b, t, s});
   REQUIRE(column == projected.dim(-1));
 
+  const auto& sizes = golden.manifest().at("sizes");
   const double eps = sizes.at("eps");
   const bool is_softplus = sizes.at("A_activation") == "softplus";
   const Mamba3Decay decay = mamba3_decay(
@@ -194,7 +192,7 @@ void check_mixer(const test::GoldenCase& golden, DType dtype, test::GoldenErrors
                    .q_bias = weight("C_bias", {h, 1, n}),
                    .k_bias = weight("B_bias", {h, 1, n}),
                    .d = weight("D", {h})},
-                  {.chunk = sizes.at("chunk")});
+                  {.chunk = golden.size("chunk")});
   const Tensor y = mamba3_gate(ctx, core.o, z, {}, {});
   errors.check(label("dt"), decay.dt, golden.array("intermediate/dt"), is_exact ? 1e-10 : 1e-4);
   errors.check(label("core_y"), y, golden.array("intermediate/core_y"), is_exact ? 1e-10 : 1e-4);

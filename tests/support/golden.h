@@ -19,6 +19,8 @@ class GoldenCase {
 
   const std::string& name() const { return name_; }
   const nlohmann::json& manifest() const { return manifest_; }
+  /// Of the manifest's `sizes`.
+  std::int64_t size(const std::string& name) const { return manifest_.at("sizes").at(name); }
   bool has(const std::string& array) const { return manifest_.at("arrays").contains(array); }
   /// f64 arrays and 32-bit words as f64, other integer arrays as i32, on the CPU.
   Tensor array(const std::string& name) const;

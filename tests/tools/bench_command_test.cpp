@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 using test::run_program;
 using test::TemporaryDirectory;
+using test::text_of;
 
 json bench(const TemporaryDirectory& dir, const std::string& arguments) {
   const auto outcome = run_program(dir, "bench --json " + arguments);
@@ -20,11 +21,15 @@ json bench(const TemporaryDirectory& dir, const std::string& arguments) {
   return json::parse(outcome.out);
 }
 
-TEST_CASE("bench measures steps, products and bytes", "[tools]") {
-  const TemporaryDirectory dir;
+void write_small(const TemporaryDirectory& dir) {
   dir.write("small.yaml",
             "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
             "train: {batch_size: 2, seq_len: 32}\n");
+}
+
+TEST_CASE("bench measures steps, products and bytes", "[tools]") {
+  const TemporaryDirectory dir;
+  write_small(dir);
   const json facts = bench(dir, "small.yaml --steps 3 --warmup 1");
   CHECK(facts.at("ms_per_step").get<double>() > 0);
   CHECK(facts.at("gemm_flops_per_s").get<double>() > 0);
@@ -37,9 +42,7 @@ TEST_CASE("bench measures steps, products and bytes", "[tools]") {
 
 TEST_CASE("bench measures the passes of sketches where there are any", "[tools]") {
   const TemporaryDirectory dir;
-  dir.write("small.yaml",
-            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
-            "train: {batch_size: 2, seq_len: 32}\n");
+  write_small(dir);
   CHECK_FALSE(bench(dir, "small.yaml --steps 1").contains("sketch"));
   const json facts = bench(dir,
                            "small.yaml --steps 1 --set residuals.preset=basis "
@@ -53,9 +56,7 @@ TEST_CASE("bench measures the passes of sketches where there are any", "[tools]"
 
 TEST_CASE("bench measures operations alone", "[tools]") {
   const TemporaryDirectory dir;
-  dir.write("small.yaml",
-            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
-            "train: {batch_size: 2, seq_len: 32}\n");
+  write_small(dir);
   const json facts = bench(dir, "small.yaml --kernels");
   CHECK(facts.at("copy_bytes_per_s").get<double>() > 0);
   std::set<std::string> names;
@@ -72,13 +73,15 @@ TEST_CASE("bench measures operations alone", "[tools]") {
 
 TEST_CASE("bench prints rows of a table", "[tools]") {
   const TemporaryDirectory dir;
-  dir.write("small.yaml",
-            "model: {layers: 1, heads: 2, channels: 32, max_seq_len: 32, vocab_size: 64}\n"
-            "train: {batch_size: 2, seq_len: 32}\n");
-  const auto outcome = run_program(dir, "bench small.yaml --steps 1 --row \"f32, exact\"");
+  write_small(dir);
+  const auto outcome =
+      run_program(dir, "bench small.yaml --steps 1 --append-json rows.json --row \"f32, exact\"");
   CHECK(outcome.code == 0);
   CHECK(outcome.out.starts_with("| f32, exact | "));
   CHECK(std::count(outcome.out.begin(), outcome.out.end(), '|') == 7);
+  const json line = json::parse(text_of(dir.path() / "rows.json"));
+  CHECK(line.at("name") == "f32, exact");
+  CHECK(line.at("ms_per_step").get<double>() > 0);
 }
 
 TEST_CASE("bench needs a vocabulary", "[tools]") {

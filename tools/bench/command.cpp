@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <omp.h>
@@ -32,7 +33,8 @@ struct BenchOptions {
   std::int64_t steps = 10;
   std::int64_t warmup = 3;
   bool as_json = false;
-  std::string row;  // name of the plan; prints one row of a table instead
+  std::string json_file;  // gets the JSON as one more line
+  std::string row;        // name of the plan; prints one row of a table instead
   bool kernels = false;
 };
 
@@ -140,9 +142,11 @@ void print_text(const Config& config, const BenchResult& result, const Allocator
              format_bytes(result.process_peak));
 }
 
-void print_json(const Config& config, const BenchResult& result, const Allocator& memory) {
+nlohmann::ordered_json facts_of(const BenchOptions& options, const Config& config,
+                                const BenchResult& result, const Allocator& memory) {
   const double rate = result.flops / (result.median_ms * 1e-3);
   nlohmann::ordered_json facts = {
+      {"name", options.row},
       {"ms_per_step", result.median_ms},
       {"fastest_ms", result.fastest_ms},
       {"tokens_per_s", static_cast<double>(config.tokens_per_step()) / (result.median_ms * 1e-3)},
@@ -166,7 +170,7 @@ void print_json(const Config& config, const BenchResult& result, const Allocator
                        {"gradient_bytes_per_s", result.sketch->gradient},
                        {"groups_bytes_per_s", result.sketch->groups}};
   }
-  fmt::print("{}\n", facts.dump());
+  return facts;
 }
 
 /// | name | ms | tokens/s | FLOP/s | peak of all | residuals and sketches |
@@ -195,7 +199,7 @@ void print_kernels(const KernelRates& rates) {
   }
 }
 
-void print_kernels_json(const KernelRates& rates) {
+nlohmann::ordered_json facts_of(const KernelRates& rates) {
   nlohmann::ordered_json facts = {{"copy_bytes_per_s", rates.copy_bytes_per_s},
                                   {"gemm_flops_per_s", rates.gemm_flops_per_s},
                                   {"kernels", nlohmann::ordered_json::array()}};
@@ -205,7 +209,14 @@ void print_kernels_json(const KernelRates& rates) {
                                 {"flops", kernel.flops},
                                 {"bytes", kernel.bytes}});
   }
-  fmt::print("{}\n", facts.dump());
+  return facts;
+}
+
+void append_line(const std::string& file, const nlohmann::ordered_json& facts) {
+  std::ofstream out(file, std::ios::app);
+  out << facts.dump() << '\n';
+  out.flush();
+  GHOST_CHECK(out.good(), "{}: could not be written", file);
 }
 
 void bench(const BenchOptions& options) {
@@ -216,7 +227,11 @@ void bench(const BenchOptions& options) {
   const Config config = resolve_residuals(loaded, vocab_size, /*note=*/nullptr);
   if (options.kernels) {
     const KernelRates rates = measure_kernel_rates(config, vocab_size, device);
-    options.as_json ? print_kernels_json(rates) : print_kernels(rates);
+    const nlohmann::ordered_json facts = facts_of(rates);
+    if (!options.json_file.empty()) {
+      append_line(options.json_file, facts);
+    }
+    options.as_json ? fmt::print("{}\n", facts.dump()) : print_kernels(rates);
     return;
   }
   const auto model = make_model(config.model, vocab_size);
@@ -229,8 +244,12 @@ void bench(const BenchOptions& options) {
   }
   const BenchResult result = measure(options, config, step);
   const Allocator& memory = *step.context().allocator();
+  const nlohmann::ordered_json facts = facts_of(options, config, result, memory);
+  if (!options.json_file.empty()) {
+    append_line(options.json_file, facts);
+  }
   if (options.as_json) {
-    print_json(config, result, memory);
+    fmt::print("{}\n", facts.dump());
   } else if (!options.row.empty()) {
     print_row(options, config, result, memory);
   } else {
@@ -249,6 +268,7 @@ void register_bench(CLI::App& app) {
   command->add_option("--warmup", options->warmup, "steps before them")
       ->check(CLI::NonNegativeNumber);
   CLI::Option* json = command->add_flag("--json", options->as_json, "one JSON object");
+  command->add_option("--append-json", options->json_file, "file that gets it as one more line");
   command->add_option("--row", options->row, "one row of a Markdown table, under this name")
       ->excludes(json);
   command->add_flag("--kernels", options->kernels,

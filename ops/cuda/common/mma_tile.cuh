@@ -1,8 +1,8 @@
 #pragma once
 
+#include "engine/device/cuda/reduce.cuh"
 #include "ops/cuda/common/mma_layout.h"
 #include "ops/cuda/common/ptx.cuh"
-#include "ops/cuda/common/reduce.cuh"
 
 namespace ghost::cuda {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/cuda/common/dtype.cuh"
+#include "engine/device/cuda/dtype.cuh"
 
 namespace ghost::cuda {
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "ops/cuda/common/vector_access.cuh"
+#include "engine/device/cuda/vector_access.cuh"
 
 namespace ghost::cuda {
 

@@ -1,3 +1,0 @@
-#pragma once
-
-#include "engine/random/cuda/philox.cuh"
