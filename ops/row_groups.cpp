@@ -26,6 +26,39 @@ const Tensor& labels_of(const Context& ctx, const SketchConfig& config, std::int
   return labels;
 }
 
+void form_nearest_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,
+                         const RowGroups& groups, const RandomStream& stream) {
+  const std::int64_t elements_at_once = ctx.device().is_cpu() ? 1 << 18 : 1 << 24;
+  const std::int64_t channels = x.dim(-1);
+  const std::int64_t rows = x.numel() / channels;
+  const bool has_labels = config.features == GroupFeatures::kInputTarget;
+  const bool is_projected = config.projection > 0 && config.projection < channels;
+  const bool has_means = groups.levels > 1 || config.kmeans_rounds > 0;
+  const std::int64_t projection = is_projected ? config.projection : channels;
+  const std::int64_t samples =
+      std::min(rows, groups.num_groups() * (has_means ? config.samples : 1));
+  const std::int64_t at_once =
+      std::min(rows, std::max<std::int64_t>(elements_at_once / samples, 64));
+  const DType dtype = statistic_dtype(x.dtype());
+  Tensor features;
+  if (has_labels || is_projected) {
+    features = ctx.empty({rows, projection + (has_labels ? kLabelCode : 0)}, dtype);
+  }
+  const Tensor& compared = features.defined() ? features : x;
+  launch(ctx, NearestGroups{.x = x,
+                            .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
+                            .features = features,
+                            .sample = ctx.empty({samples, compared.dim(-1)}, compared.dtype()),
+                            .gram = has_means ? ctx.empty({samples, samples}, dtype) : Tensor{},
+                            .products = ctx.empty({samples, at_once}, dtype),
+                            .group_of = groups.group_of,
+                            .groups_of_level = groups.groups_per_level,
+                            .projection = projection,
+                            .kmeans_rounds = config.kmeans_rounds,
+                            .label_weight = config.target_weight,
+                            .stream = stream});
+}
+
 }  // namespace
 
 RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,
@@ -50,23 +83,9 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
                               .group_of = groups.group_of,
                               .num_groups = groups.groups_per_level});
       break;
-    case Centering::kNearest: {
-      const bool has_labels = config.features == GroupFeatures::kInputTarget;
-      const bool is_projected = config.projection > 0 && config.projection < channels;
-      const std::int64_t projection = is_projected ? config.projection : channels;
-      const std::int64_t width = projection + (has_labels ? kLabelCode : 0);
-      const DType dtype = statistic_dtype(x.dtype());
-      launch(ctx, NearestGroups{.x = x,
-                                .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
-                                .features = ctx.empty({rows, width}, dtype),
-                                .anchors = ctx.empty({groups.groups_per_level, width}, dtype),
-                                .group_of = groups.group_of,
-                                .projection = projection,
-                                .kmeans_rounds = config.kmeans_rounds,
-                                .label_weight = config.target_weight,
-                                .stream = stream});
+    case Centering::kNearest:
+      form_nearest_groups(ctx, x, config, groups, stream);
       break;
-    }
   }
   return groups;
 }

@@ -19,11 +19,13 @@ struct RowGroups {
 ///   mean     one group
 ///   token    by the row's input token, target by its target token: the token itself where the
 ///            vocabulary is that small, else hashed
-///   nearest  as many rows as groups, drawn at random, are the anchors; every row goes to the
-///            nearest one. Distances are Euclidean, between projections onto config.projection
-///            random sign vectors, with config.kmeans_rounds rounds that move each anchor to the
-///            mean of its rows. With several levels the groups are shared out among them, and each
-///            level groups what the anchors before it have left (residual vector quantisation)
+///   nearest  every row goes to the nearest of as many codewords as groups: config.samples times as
+///            many rows are drawn at random, the first of them are codewords, and
+///            config.kmeans_rounds rounds move each codeword to the mean of the samples nearest to
+///            it. Distances are Euclidean, between the rows or between their projections onto
+///            config.projection random sign vectors. With several levels the groups are shared out
+///            among them, and each level groups what the codewords before it have left (residual
+///            vector quantisation)
 ///
 /// throws  ghost::Error when a label is asked for that the context does not have
 RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,

@@ -11,12 +11,20 @@ struct LabelGroups {
   std::int64_t num_groups;
 };
 
+/// Codewords are means of samples, rows drawn without replacement. The first samples, as many as
+/// groups, level after level, are codewords themselves; in each round of k-means the codewords of a
+/// level move to the means of the samples they are nearest to. Samples and rows then lose their
+/// codewords, and the next level begins.
 struct NearestGroups {
   Tensor x;         // [rows, N]
   Tensor labels;    // [rows] i32 or undefined: a code of the label stands beside the features of x
-  Tensor features;  // [rows, K + code], scratch, statistic_dtype of x
-  Tensor anchors;   // [groups of a level, K + code], scratch
+  Tensor features;  // [rows, K + code] in statistic_dtype of x, scratch; undefined: x itself
+  Tensor sample;    // [samples, columns of what is compared], as features or x, scratch
+  Tensor gram;      // [samples, samples] in statistic_dtype of x, scratch; undefined for one level
+                    // without k-means, of which every sample is a codeword
+  Tensor products;  // [samples, rows at once] in statistic_dtype of x, scratch
   Tensor group_of;  // [levels, rows] u16
+  std::int64_t groups_of_level;
   std::int64_t projection;  // K; N: x itself
   std::int64_t kmeans_rounds;
   double label_weight;

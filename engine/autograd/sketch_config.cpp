@@ -48,6 +48,7 @@ void SketchConfig::validate(const std::string& prefix) const {
               "more than 0 and at most 1");
   check_range(target_weight >= 0, prefix + "target_weight", target_weight, "0 or more");
   check_range(projection >= 0, prefix + "projection", projection, "0 (all) or a positive number");
+  check_range(samples >= 1, prefix + "samples", samples, "1 or more");
   check_range(levels >= 1 && levels <= 64, prefix + "levels", levels, "1 to 64");
   check_range(levels == 1 || center == Centering::kNearest, prefix + "levels", levels,
               "1 where center is not nearest");

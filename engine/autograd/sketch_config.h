@@ -116,7 +116,8 @@ struct SketchConfig {
   double group_fraction = 2.0 / 3;
   GroupFeatures features = GroupFeatures::kInput;
   double target_weight = 1;
-  std::int64_t projection = 16;
+  std::int64_t projection = 0;
+  std::int64_t samples = 4;
   std::int64_t kmeans_rounds = 2;
   std::int64_t levels = 1;
 
@@ -141,7 +142,8 @@ struct SketchConfig {
     visit("features", features, "of center nearest: what distances are between");
     visit("target_weight", target_weight, "of features input+target: weight of the target, >= 0");
     visit("projection", projection, "dimensions in which nearest compares rows; 0: all of them");
-    visit("kmeans_rounds", kmeans_rounds, "of center nearest: rounds that move the anchors, >= 0");
+    visit("samples", samples, "of center nearest: rows to find groups on, in multiples of R, >= 1");
+    visit("kmeans_rounds", kmeans_rounds, "of center nearest: rounds of k-means on them, >= 0");
     visit("levels", levels,
           "of center nearest: partitions that share R, each of what is left, 1-64");
   }

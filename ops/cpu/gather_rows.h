@@ -72,6 +72,13 @@ Columns<T> load_part(const T* from, std::int64_t count) {
   return Columns<T>::load(whole.data());
 }
 
+template <typename T>
+void store_part(const Columns<T>& tile, T* to, std::int64_t count) {
+  std::array<T, static_cast<std::size_t>(Columns<T>::kWidth)> whole;
+  tile.store(whole.data());
+  std::copy_n(whole.begin(), count, to);
+}
+
 /// out = (accumulate ? out : 0) + S x for a matrix x whose rows lie x_stride apart.
 template <typename T>
 struct GatherPass {
@@ -153,11 +160,7 @@ double gather_block(const GatherPass<T>& pass, std::int64_t first, std::int64_t 
     gather_columns<T>(
         pass, first, last, begin, block_sums, wanted,
         [count](const T* from) { return load_part(from, count); },
-        [count](const Columns<T>& tile, T* to) {
-          std::array<T, static_cast<std::size_t>(kTile)> whole;
-          tile.store(whole.data());
-          std::copy_n(whole.begin(), count, to);
-        });
+        [count](const Columns<T>& tile, T* to) { store_part(tile, to, count); });
   }
   double squared_norm = 0;
   for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {

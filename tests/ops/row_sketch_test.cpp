@@ -1,5 +1,7 @@
 #include "ops/row_sketch.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <omp.h>
@@ -215,7 +217,7 @@ TEST_CASE("as many bins as rows give the exact gradient", "[ops]") {
   configs[4].remainder = Remainder::kDrop;
   configs[4].kmeans_rounds = 0;
   configs[5] = configs[4];
-  configs[5].projection = 0;
+  configs[5].projection = 4;
   for (const SketchConfig& config : configs) {
     INFO(write_config(config));
     const double scale = std::sqrt(squared_norm(exact));
@@ -259,6 +261,93 @@ TEST_CASE("group means give the sum over groups of mean times sum", "[ops]") {
   CHECK(distance(estimate(in, config, 4, 1), expected) < 1e-12);
 }
 
+// Residual vector quantisation with the rows themselves, where the kernel has their inner products.
+std::vector<std::vector<std::uint16_t>> groups_by_definition(std::vector<std::vector<double>> rows,
+                                                             const SketchConfig& config,
+                                                             std::size_t groups,
+                                                             const RandomStream& stream) {
+  constexpr std::size_t kSampleWord = 2;
+  const auto levels = static_cast<std::size_t>(config.levels);
+  const auto sampled =
+      drawn_rows(stream, static_cast<std::int64_t>(rows.size()),
+                 config.samples * static_cast<std::int64_t>(groups * levels), kSampleWord);
+  const auto nearest = [](const std::vector<std::vector<double>>& codewords,
+                          const std::vector<double>& row) {
+    const auto distance_to = [&](const std::vector<double>& codeword) {
+      double sum = 0;
+      for (std::size_t k = 0; k < row.size(); ++k) {
+        sum += (row[k] - codeword[k]) * (row[k] - codeword[k]);
+      }
+      return sum;
+    };
+    return static_cast<std::size_t>(std::min_element(codewords.begin(), codewords.end(),
+                                                     [&](const auto& a, const auto& b) {
+                                                       return distance_to(a) < distance_to(b);
+                                                     }) -
+                                    codewords.begin());
+  };
+  std::vector<std::vector<std::uint16_t>> group_of(levels);
+  for (std::size_t level = 0; level < levels; ++level) {
+    std::vector<std::vector<double>> codewords;
+    for (std::size_t g = 0; g < groups; ++g) {
+      codewords.push_back(rows[static_cast<std::size_t>(sampled[level * groups + g])]);
+    }
+    for (std::int64_t round = 0; round < config.kmeans_rounds; ++round) {
+      std::vector<std::vector<double>> sums(groups, std::vector<double>(rows[0].size(), 0.0));
+      std::vector<double> count(groups, 0.0);
+      for (const std::int32_t sample : sampled) {
+        const auto& row = rows[static_cast<std::size_t>(sample)];
+        const std::size_t g = nearest(codewords, row);
+        ++count[g];
+        std::transform(row.begin(), row.end(), sums[g].begin(), sums[g].begin(), std::plus<>());
+      }
+      for (std::size_t g = 0; g < groups; ++g) {
+        REQUIRE(count[g] > 0);
+        for (std::size_t k = 0; k < sums[g].size(); ++k) {
+          codewords[g][k] = sums[g][k] / count[g];
+        }
+      }
+    }
+    for (auto& row : rows) {
+      const std::size_t g = nearest(codewords, row);
+      group_of[level].push_back(static_cast<std::uint16_t>(g));
+      for (std::size_t k = 0; k < row.size(); ++k) {
+        row[k] -= codewords[g][k];
+      }
+    }
+  }
+  return group_of;
+}
+
+TEST_CASE("rows go to the nearest codeword of each level", "[ops]") {
+  constexpr std::int64_t kRows = 150;  // more than are worked on together
+  constexpr std::int64_t kColumns = 7;
+  const Tensor x = normal({kRows, kColumns}, 8);
+  const auto values = values_of(x);
+  std::vector<std::vector<double>> rows;
+  for (auto row = values.begin(); row != values.end(); row += kColumns) {
+    rows.emplace_back(row, row + kColumns);
+  }
+  for (const auto& [levels, samples, rounds] :
+       {std::array{1, 1, 0}, std::array{1, 4, 2}, std::array{3, 1, 0}, std::array{4, 2, 3},
+        std::array{5, 7, 1}}) {
+    SketchConfig config = plain();
+    config.center = Centering::kNearest;
+    config.levels = levels;
+    config.samples = samples;
+    config.kmeans_rounds = rounds;
+    INFO(write_config(config));
+    Context ctx(Device{});
+    const RowGroups groups = form_groups(ctx, x, config, 20, draw(3));
+    const auto expected = groups_by_definition(
+        rows, config, static_cast<std::size_t>(groups.groups_per_level), draw(3));
+    for (std::int64_t level = 0; level < levels; ++level) {
+      const auto of = groups.group_of.slice(level, level + 1).span<std::uint16_t>();
+      CHECK(std::vector(of.begin(), of.end()) == expected[static_cast<std::size_t>(level)]);
+    }
+  }
+}
+
 // dW = X^T P dY with P the projection onto what the groups of all levels span, once the means are
 // the best ones; a few sweeps come near it, and more levels leave less.
 TEST_CASE("levels of groups leave less of x than one", "[ops]") {
@@ -270,7 +359,7 @@ TEST_CASE("levels of groups leave less of x than one", "[ops]") {
     SketchConfig config = plain();
     config.center = Centering::kNearest;
     config.remainder = Remainder::kDrop;
-    config.projection = 0;
+    config.samples = 7;  // all rows
     config.levels = levels;
     const double left = distance(estimate(in, config, 32, 1), exact);
     CHECK(left < 0.9 * last);
