@@ -129,6 +129,7 @@ struct Config {
     visit("eval", eval, "");
     visit("checkpoint", checkpoint, "");
   }
+  void choose_fields(const ConfigNode& root);
   void validate(const std::string& prefix) const;
 
   std::int64_t tokens_per_step() const {
