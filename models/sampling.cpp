@@ -85,8 +85,8 @@ class Reader {
     step(length);
   }
 
-  /// Reads the last `length` tokens of the text, in pieces, so that the activations of a long prompt
-  /// are never there all at once.
+  /// Reads the last `length` tokens of the text, in pieces, so that the activations of a long
+  /// prompt are never there all at once.
   void step(std::int64_t length) {
     while (length > 0) {
       const std::int64_t piece = std::min(length, kPieceTokens);
