@@ -46,8 +46,11 @@ class LanguageModel {
   virtual std::int64_t max_seq_len() const = 0;
   virtual std::int64_t num_layers() const = 0;
 
-  /// Training FLOPs a token: 6 N + 12 L C T, N without embeddings that are only looked up.
+  /// Training FLOPs a token: 6 N, N without embeddings that are only looked up, and the products
+  /// between tokens. Recomputation does not count.
   virtual double flops_per_token(std::int64_t seq_len) const = 0;
+  /// How they are counted, for people: "6 N + 12 L C T".
+  virtual std::string_view flops_formula() const = 0;
 };
 
 }  // namespace ghost

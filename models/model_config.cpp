@@ -1,23 +1,47 @@
 #include "models/model_config.h"
 
 #include "models/gpt/gpt.h"
+#include "models/hybrid/hybrid.h"
 
 namespace ghost {
 
+void ModelConfig::choose_fields(const ConfigNode& section) {
+  const ConfigNode* chosen = section.find("type");
+  for (const auto& [known, name] : EnumNames<ModelType>::kNames) {
+    if (chosen != nullptr && chosen->is_scalar() && chosen->scalar == name) {
+      type = known;
+    }
+  }
+}
+
+void ModelConfig::validate(const std::string& prefix) const {
+  is_gpt() ? gpt.validate(prefix) : as_hybrid().validate(prefix);
+}
+
+HybridConfig ModelConfig::as_hybrid() const {
+  HybridConfig config = hybrid;
+  if (type == ModelType::kMamba2) {
+    config.layer_types = {{LayerType::kMamba2}};
+  } else if (type == ModelType::kMamba3) {
+    config.layer_types = {{LayerType::kMamba3}};
+  }
+  return config;
+}
+
 std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, std::int64_t data_vocab_size) {
-  GptConfig gpt = config.gpt;
-  if (gpt.vocab_size == 0) {
-    gpt.vocab_size = data_vocab_size;
+  const std::int64_t vocab_size = config.vocab_size() == 0 ? data_vocab_size : config.vocab_size();
+  if (vocab_size < data_vocab_size) {
+    fail<ConfigError>("model.vocab_size is {}; the tokenizer of the data has {} tokens", vocab_size,
+                      data_vocab_size);
   }
-  if (gpt.vocab_size < data_vocab_size) {
-    fail<ConfigError>("model.vocab_size is {}; the tokenizer of the data has {} tokens",
-                      gpt.vocab_size, data_vocab_size);
+  if (config.is_gpt()) {
+    GptConfig gpt = config.gpt;
+    gpt.vocab_size = vocab_size;
+    return std::make_unique<Gpt>(gpt);
   }
-  switch (config.type) {
-    case ModelType::kGpt:
-      return std::make_unique<Gpt>(gpt);
-  }
-  fail("a model type without a model");
+  HybridConfig hybrid = config.as_hybrid();
+  hybrid.vocab_size = vocab_size;
+  return std::make_unique<Hybrid>(hybrid, std::string(enum_name(config.type)));
 }
 
 }  // namespace ghost

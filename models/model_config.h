@@ -3,30 +3,62 @@
 #include <memory>
 #include <string>
 
+#include "engine/config/config_tree.h"
 #include "engine/config/enum_names.h"
 #include "models/gpt/gpt_config.h"
+#include "models/hybrid/hybrid_config.h"
 #include "models/language_model.h"
 
 namespace ghost {
 
-enum class ModelType { kGpt };
+enum class ModelType { kGpt, kMamba2, kMamba3, kHybrid };
 
 template <>
 struct EnumNames<ModelType> {
-  static constexpr EnumName<ModelType> kNames[] = {{ModelType::kGpt, "gpt"}};
+  static constexpr EnumName<ModelType> kNames[] = {{ModelType::kGpt, "gpt"},
+                                                   {ModelType::kMamba2, "mamba2"},
+                                                   {ModelType::kMamba3, "mamba3"},
+                                                   {ModelType::kHybrid, "hybrid"}};
 };
 
-/// The `model` section: which architecture, and its sizes.
+/// The `model` section: which architecture, and its sizes. Each type has keys of its own.
 struct ModelConfig {
   ModelType type = ModelType::kGpt;
   GptConfig gpt;
+  HybridConfig hybrid;  // of all other types; mamba2 and mamba3 set its layer_types
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("type", type, "architecture");
-    gpt.each_field(visit);
+    if (type == ModelType::kGpt) {
+      gpt.each_field(visit);
+      return;
+    }
+    if (type == ModelType::kHybrid) {
+      visit("layer_types", hybrid.layer_types, "mixers of the layers, repeated to the last one");
+    }
+    hybrid.each_shared_field(visit);
+    if (type != ModelType::kMamba3) {
+      visit("mamba2", hybrid.mamba2, "");
+    }
+    if (type != ModelType::kMamba2) {
+      visit("mamba3", hybrid.mamba3, "");
+    }
+    if (type == ModelType::kHybrid) {
+      visit("attention", hybrid.attention, "");
+    }
   }
-  void validate(const std::string& prefix) const { gpt.validate(prefix); }
+  /// Takes the type from a `model` section, as the other keys hang on it.
+  void choose_fields(const ConfigNode& section);
+  void validate(const std::string& prefix) const;
+
+  /// `hybrid` with the layers that `type` stands for.
+  HybridConfig as_hybrid() const;
+  bool is_gpt() const { return type == ModelType::kGpt; }
+  std::int64_t channels() const { return is_gpt() ? gpt.channels : hybrid.channels; }
+  std::int64_t vocab_size() const { return is_gpt() ? gpt.vocab_size : hybrid.vocab_size; }
+  /// Longest sequence the model can read; 0 when there is no limit.
+  std::int64_t max_seq_len() const { return is_gpt() ? gpt.max_seq_len : 0; }
 };
 
 /// The model that the section describes, its parameters declared and not yet allocated.

@@ -52,6 +52,8 @@ std::vector<double> next_logits(const Tensor& logits, std::int64_t vocab_size) {
   return row;
 }
 
+constexpr std::int64_t kPieceTokens = 512;
+
 /// A text that a model reads and continues, seen through the model's window.
 class Reader {
  public:
@@ -83,13 +85,18 @@ class Reader {
     step(length);
   }
 
-  /// Reads the last `length` tokens of the text.
+  /// Reads the last `length` tokens of the text, in pieces, so that the activations of a long
+  /// prompt are never there all at once.
   void step(std::int64_t length) {
-    const Tensor tokens = ctx_.empty({1, length}, DType::kI32, MemoryTag::kBatch);
-    const Tensor place = host_place(tokens);
-    std::copy(text_.end() - length, text_.end(), place.data<std::int32_t>());
-    copy(tokens, place);
-    logits_ = model_.step(ctx_, tokens, state_);
+    while (length > 0) {
+      const std::int64_t piece = std::min(length, kPieceTokens);
+      const Tensor tokens = ctx_.empty({1, piece}, DType::kI32, MemoryTag::kBatch);
+      const Tensor place = host_place(tokens);
+      std::copy_n(text_.end() - length, piece, place.data<std::int32_t>());
+      copy(tokens, place);
+      logits_ = model_.step(ctx_, tokens, state_);
+      length -= piece;
+    }
   }
 
   Context& ctx_;

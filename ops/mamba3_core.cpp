@@ -26,8 +26,12 @@ auto fields(Input& in) {
 
 bool is_weight(std::size_t i) { return i >= kFirstWeight && i < kFirstState; }
 
+// q and k come from norms and can be made again; v is a projection as it is.
 Role role_of(std::size_t i) {
-  return i < 3 ? Role::kAttentionQkv : (is_weight(i) ? Role::kParameter : Role::kStatistic);
+  if (i < 3) {
+    return i < 2 ? Role::kAttentionQkv : Role::kActivationInput;
+  }
+  return is_weight(i) ? Role::kParameter : Role::kStatistic;
 }
 
 Mamba3Size size_of(const Mamba3CoreInput& in, std::int64_t chunk) {

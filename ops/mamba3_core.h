@@ -59,8 +59,8 @@ struct Mamba3CoreOutput {
 /// Runs in chunks of tokens as matrix products; token t - 1 and before do not depend on token t,
 /// bit by bit. Everything has the dtype of v: f32 or f64.
 /// returns o and the state after token T - 1, all of which have cotangents
-/// keeps   q, k, v (attention_qkv), the other inputs (statistic, parameter); backward computes the
-///         states again
+/// keeps   q, k (attention_qkv), v (activation_input), the other inputs (statistic, parameter);
+///         backward computes the states again
 /// throws  ghost::Error when a shape or dtype does not fit the others
 /// source  Lahoti et al. 2026, arXiv:2603.15569
 Mamba3CoreOutput mamba3_core(Context& ctx, const Mamba3CoreInput& input,

@@ -24,17 +24,11 @@ class Mamba3Gate final : public Op {
   }
 
   Tensors forward(Context& ctx, Node& node) const override {
-    const Tensor& z = node.input(1);
-    Tensor y = ctx.empty_like(z);
-    launch(
-        ctx,
-        Mamba3GateForward{
-            .o = node.input(0), .z = z, .mimo_z = node.input(2), .mimo_o = node.input(3), .y = y});
     node.keep("o", node.input(0));
-    node.keep("z", z);
+    node.keep("z", node.input(1));
     node.keep("mimo_z", node.input(2));
     node.keep("mimo_o", node.input(3));
-    return {y};
+    return {value(ctx, node.input(0), node.input(1), node.input(2), node.input(3))};
   }
 
   // With u_r = z mimo_z_r and silu'(u) = s (1 + u (1 - s)), s = sigmoid(u):
@@ -60,7 +54,21 @@ class Mamba3Gate final : public Op {
     pullback.give(1, args.dz);
   }
 
+  bool is_cheap() const override { return true; }
+
+  Tensor recompute(Context& ctx, const Node& node) const override {
+    return value(ctx, node.residual("o"), node.residual("z"), node.residual("mimo_z"),
+                 node.residual("mimo_o"));
+  }
+
  private:
+  static Tensor value(Context& ctx, const Tensor& o, const Tensor& z, const Tensor& mimo_z,
+                      const Tensor& mimo_o) {
+    Tensor y = ctx.empty_like(z);
+    launch(ctx, Mamba3GateForward{.o = o, .z = z, .mimo_z = mimo_z, .mimo_o = mimo_o, .y = y});
+    return y;
+  }
+
   // To be added to.
   static Tensor weight_gradient(Pullback& pullback, std::size_t i, const Tensor& weight) {
     if (!weight.defined() || !pullback.wanted(i)) {

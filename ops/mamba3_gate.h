@@ -13,7 +13,7 @@ namespace ghost {
 /// mimo_z  [H, R, P] weight, or undefined: all ones
 /// mimo_o  [H, R, P] weight, or undefined: all ones
 /// returns y [B, T, H, P]
-/// keeps   o, z (activation_input), mimo_z, mimo_o (parameter)
+/// keeps   o, z (activation_input), mimo_z, mimo_o (parameter); y can be made again
 /// throws  ghost::Error when a shape or dtype does not fit
 /// source  Lahoti et al. 2026, arXiv:2603.15569
 Tensor mamba3_gate(Context& ctx, const Tensor& o, const Tensor& z, const Tensor& mimo_z,

@@ -40,9 +40,9 @@ class Ssd final : public Op {
 
   std::string_view name() const override { return "ssd"; }
   ResidualSpecs residuals() const override {
-    return {{"xbc", Role::kActivationInput}, {"dt", Role::kStatistic},
-            {"a_log", Role::kParameter},     {"d", Role::kParameter},
-            {"dt_bias", Role::kParameter},   {"initial_state", Role::kStatistic}};
+    return {{"xbc", Role::kAttentionQkv},  {"dt", Role::kStatistic},
+            {"a_log", Role::kParameter},   {"d", Role::kParameter},
+            {"dt_bias", Role::kParameter}, {"initial_state", Role::kStatistic}};
   }
 
   Tensors forward(Context& ctx, Node& node) const override {

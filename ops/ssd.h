@@ -51,7 +51,7 @@ struct SsdResult {
 /// weights        dtype of xbc
 /// initial_state  [B, H, P, N], dtype of xbc; undefined: zeros
 /// returns        y and the final state; both carry gradients
-/// keeps          xbc (activation_input), dt and initial_state (statistic), weights
+/// keeps          xbc (attention_qkv), dt and initial_state (statistic), weights
 /// throws         ghost::Error when shapes or dtypes do not fit
 /// source         Dao and Gu 2024, arXiv:2405.21060, sections 6 and 7
 SsdResult ssd(Context& ctx, const Tensor& xbc, const Tensor& dt, const SsdWeights& weights,

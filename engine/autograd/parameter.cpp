@@ -36,6 +36,35 @@ FourDraws four_truncated_normal(RandomStream stream, std::uint32_t index) {
   return draws;
 }
 
+// Uniform in (0, 1).
+FourDraws four_uniform(const RandomStream& stream, std::uint32_t index) {
+  FourDraws draws{};
+  const Philox::Words words = stream.words(index);
+  std::transform(words.begin(), words.end(), draws.begin(),
+                 [](std::uint32_t word) { return (word + 0.5) * 0x1p-32; });
+  return draws;
+}
+
+// What a uniform number in (0, 1) makes of one of the kinds that have bounds.
+double bounded(const Init& init, double uniform) {
+  const auto between = [&](double low, double high) { return low + (high - low) * uniform; };
+  switch (init.kind) {
+    case InitKind::kLogOfUniform:
+      return std::log(between(init.low, init.high));
+    case InitKind::kInverseSoftplus: {
+      const double softplus = std::exp(between(std::log(init.low), std::log(init.high)));
+      return softplus + std::log(-std::expm1(-softplus));  // ln(e^s - 1) with all its digits
+    }
+    case InitKind::kUniform:
+    case InitKind::kNormal:
+    case InitKind::kTruncatedNormal:
+    case InitKind::kZeros:
+    case InitKind::kOnes:
+      break;
+  }
+  return between(init.low, init.high);
+}
+
 // Drawn on the host, so that a run starts from the same numbers on every device.
 // Element i of `values` is scale * draw_four(stream, i / 4)[i % 4].
 template <typename DrawFour>
@@ -128,6 +157,17 @@ void ParameterStore::initialize(std::uint64_t seed) {
         break;
       case InitKind::kTruncatedNormal:
         draw(parameter.value, parameter.init.std / kTruncatedStd, stream, four_truncated_normal);
+        break;
+      case InitKind::kUniform:
+      case InitKind::kLogOfUniform:
+      case InitKind::kInverseSoftplus:
+        draw(parameter.value, 1, stream, [&](const RandomStream& from, std::uint32_t index) {
+          FourDraws draws = four_uniform(from, index);
+          for (double& value : draws) {
+            value = bounded(parameter.init, value);
+          }
+          return draws;
+        });
         break;
     }
   }

@@ -19,12 +19,17 @@ enum class InitKind {
   kTruncatedNormal,  // a normal cut at two of its deviations, widened so that `std` is its own
   kZeros,
   kOnes,
+  kUniform,          // from low to high; equal bounds make a constant
+  kLogOfUniform,     // the logarithm of such a number
+  kInverseSoftplus,  // softplus of it is uniform in its logarithm, from low to high
 };
 
-/// How a parameter starts: normal(0, std), the same without tails, zeros or ones.
+/// How a parameter starts: a distribution and its numbers.
 struct Init {
   InitKind kind = InitKind::kZeros;
   double std = 0;
+  double low = 0;
+  double high = 0;
 };
 
 /// One learned tensor. `value` and `grad` are views into the flat buffers of its ParameterStore.

@@ -28,6 +28,10 @@ ResidualsConfig expand_preset(ResidualsConfig config) {
   }
   std::vector<ResidualRule> rules;
   const auto add = [&](Role role, Keep keep) { rules.push_back(rule("*", role, keep)); };
+  // What the core of a Mamba mixer reads comes from a convolution or a norm whose input is kept.
+  const auto recompute_core_inputs = [&] {
+    rules.push_back(rule("*.core", Role::kAttentionQkv, Keep::kRecompute));
+  };
   switch (config.preset) {
     case ResidualPreset::kNone:
     case ResidualPreset::kAuto:
@@ -41,6 +45,7 @@ ResidualsConfig expand_preset(ResidualsConfig config) {
       add(Role::kNormInput, Keep::kInt8);
       add(Role::kAttentionQkv, Keep::kInt8);
       add(Role::kAttentionOutput, Keep::kInt8);
+      recompute_core_inputs();
       add(Role::kActivationInput,
           config.preset == ResidualPreset::kBasisInt8 ? Keep::kDerivative8 : Keep::kDerivative4);
       break;

@@ -24,6 +24,10 @@
 // Members: bool, std::int64_t, double, std::string, enum classes with EnumNames, std::optional and
 // std::vector of these, nested config structs and std::vector of config structs. `prefix` is "" at
 // the top and "schedule." in a section of that name, so a key in a message is prefix + "peak".
+//
+// Where the fields depend on what a file says (a `type` that has keys of its own), the struct of
+// the whole file has `void choose_fields(const ConfigNode&)`. It is called before the fields are
+// listed, and leaves everything that is wrong to the reader.
 
 namespace ghost {
 
@@ -111,6 +115,9 @@ Section bind_section(C& config) {
 template <class C>
 C read_section(const ConfigNode& node, std::string_view prefix) {
   C config{};
+  if constexpr (requires { config.choose_fields(node); }) {
+    config.choose_fields(node);
+  }
   read_fields(node, prefix, bind_section(config));
   return config;
 }
@@ -128,10 +135,9 @@ std::string write_config(const C& config) {
   return write_fields(bind_section(copy));
 }
 
-/// A help listing: each key with its default, doc and type; `N` is the index of a list element.
+/// A help listing: each key with its value, doc and type; `N` is the index of a list element.
 template <class C>
-std::string describe_config() {
-  C config{};
+std::string describe_config(C config = {}) {
   return describe_fields(bind_section(config));
 }
 

@@ -1,7 +1,6 @@
 #include "models/gpt/gpt.h"
 
-#include "engine/autograd/checkpoint.h"
-#include "engine/tensor/primitives.h"
+#include "models/gpt/gpt_block.h"
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/layer_norm.h"
@@ -21,9 +20,8 @@ Gpt::Gpt(const GptConfig& config) : config_(config) {
                               Decay::kYes, embedding);
   wpe_ = &parameters_.declare("transformer.wpe.weight", {config.max_seq_len, channels}, Decay::kYes,
                               embedding);
-  blocks_.reserve(static_cast<std::size_t>(config.layers));
   for (std::int64_t i = 0; i < config.layers; ++i) {
-    blocks_.emplace_back(config, i, parameters_);
+    blocks_.add(std::make_unique<GptBlock>(config, i, parameters_));
   }
   ln_f_weight_ = &parameters_.declare("transformer.ln_f.weight", {channels}, Decay::kNo,
                                       {.kind = InitKind::kOnes});
@@ -54,14 +52,7 @@ Tensor Gpt::final_norm(Context& ctx, const Tensor& x) const {
 }
 
 Tensor Gpt::features(Context& ctx, const Tensor& tokens) const {
-  Tensor x = embed(ctx, tokens, /*start=*/0);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    const Context::Scope scope(ctx, fmt::format("blocks.{}", i));
-    x = checkpoint(ctx, x, [&block = blocks_[i]](Context& inner, const Tensor& in) {
-      return block.forward(inner, in);
-    });
-  }
-  return final_norm(ctx, x);
+  return final_norm(ctx, blocks_.forward(ctx, embed(ctx, tokens, /*start=*/0)));
 }
 
 Tensor Gpt::loss(Context& ctx, const Tensor& tokens, const Tensor& targets) {
@@ -80,29 +71,13 @@ GenerationState Gpt::start(Context& ctx, std::int64_t batch, std::int64_t max_le
   GHOST_CHECK(max_length <= config_.max_seq_len,
               "a generation of {} tokens; model.max_seq_len, the position table, is {}", max_length,
               config_.max_seq_len);
-  GenerationState state{.max_length = max_length};
-  for (const GptBlock& block : blocks_) {
-    state.blocks.push_back(block.start(ctx, batch, max_length));
-  }
-  return state;
+  return blocks_.start(ctx, batch, max_length);
 }
 
 Tensor Gpt::step(Context& ctx, const Tensor& tokens, GenerationState& state) {
   const Context::Recording off(ctx, nullptr);
-  const std::int64_t batch = tokens.dim(0);
-  const std::int64_t seq_len = tokens.dim(1);
-  Tensor x = embed(ctx, tokens, state.length);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    const Context::Scope scope(ctx, fmt::format("blocks.{}", i));
-    x = blocks_[i].step(ctx, x, *state.blocks[i]);
-  }
-  state.length += seq_len;
   // Only the last position of each sequence goes through the head.
-  Tensor last = ctx.empty({batch, config_.channels}, x.dtype());
-  for (std::int64_t b = 0; b < batch; ++b) {
-    copy(last.slice(b, b + 1), x.reshape({batch * seq_len, config_.channels})
-                                   .slice((b + 1) * seq_len - 1, (b + 1) * seq_len));
-  }
+  const Tensor last = blocks_.step(ctx, embed(ctx, tokens, state.length), state);
   return linear(ctx, final_norm(ctx, last), ctx.use(head()), {});
 }
 

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <vector>
-
-#include "models/gpt/gpt_block.h"
+#include "models/block_stack.h"
+#include "models/gpt/gpt_config.h"
 #include "models/language_model.h"
 
 namespace ghost {
@@ -29,6 +28,7 @@ class Gpt final : public LanguageModel {
   std::int64_t max_seq_len() const override { return config_.max_seq_len; }
   std::int64_t num_layers() const override { return config_.layers; }
   double flops_per_token(std::int64_t seq_len) const override;
+  std::string_view flops_formula() const override { return "6 N + 12 L C T"; }
 
  private:
   Tensor embed(Context& ctx, const Tensor& tokens, std::int64_t start) const;
@@ -44,7 +44,7 @@ class Gpt final : public LanguageModel {
   Parameter* ln_f_weight_ = nullptr;
   Parameter* ln_f_bias_ = nullptr;  // null without biases
   Parameter* lm_head_ = nullptr;    // null when tied
-  std::vector<GptBlock> blocks_;
+  BlockStack blocks_;
 };
 
 }  // namespace ghost

@@ -1,6 +1,7 @@
 #include "models/gpt/gpt_block.h"
 
 #include "engine/autograd/checkpoint.h"
+#include "models/module.h"
 #include "ops/activation.h"
 #include "ops/arithmetic.h"
 #include "ops/attention.h"
@@ -18,16 +19,6 @@ struct GptBlockState final : BlockState {
 AttentionShape attention_shape(const GptConfig& config) {
   return {
       .heads = config.heads, .kv_heads = config.heads, .head_dim = config.channels / config.heads};
-}
-
-Tensor value_or_none(Context& ctx, Parameter* parameter) {
-  return parameter == nullptr ? Tensor{} : ctx.use(*parameter);
-}
-
-template <typename Body>
-Tensor in(Context& ctx, std::string_view module, Body&& body) {
-  const Context::Scope scope(ctx, module);
-  return body();
 }
 
 }  // namespace
@@ -66,31 +57,31 @@ GptBlock::GptBlock(const GptConfig& config, std::int64_t index, ParameterStore& 
 }
 
 Tensor GptBlock::norm(Context& ctx, const Affine& affine, const Tensor& x) const {
-  return layer_norm(ctx, x, ctx.use(*affine.weight), value_or_none(ctx, affine.bias),
+  return layer_norm(ctx, x, ctx.use(*affine.weight), use_or_none(ctx, affine.bias),
                     config_.norm_eps);
 }
 
 Tensor GptBlock::project(Context& ctx, const Affine& affine, const Tensor& x) {
-  return linear(ctx, x, ctx.use(*affine.weight), value_or_none(ctx, affine.bias));
+  return linear(ctx, x, ctx.use(*affine.weight), use_or_none(ctx, affine.bias));
 }
 
 template <typename Attend>
 Tensor GptBlock::run(Context& ctx, const Tensor& x, const Attend& attend) const {
   const auto attended = [this, attend](Context& inner, const Tensor& stream) {
-    Tensor h = in(inner, "ln_1", [&] { return norm(inner, ln_1_, stream); });
-    h = in(inner, "attn.c_attn", [&] { return project(inner, c_attn_, h); });
-    return in(inner, "attn", [&] { return attend(inner, h); });
+    Tensor h = in_module(inner, "ln_1", [&] { return norm(inner, ln_1_, stream); });
+    h = in_module(inner, "attn.c_attn", [&] { return project(inner, c_attn_, h); });
+    return in_module(inner, "attn", [&] { return attend(inner, h); });
   };
   Tensor h = checkpoint(ctx, x, attended, Recompute::kAttention);
-  h = in(ctx, "attn.c_proj", [&] { return project(ctx, attn_c_proj_, h); });
-  h = in(ctx, "attn", [&] { return dropout(ctx, h, config_.dropout); });
+  h = in_module(ctx, "attn.c_proj", [&] { return project(ctx, attn_c_proj_, h); });
+  h = in_module(ctx, "attn", [&] { return dropout(ctx, h, config_.dropout); });
   const Tensor middle = add(ctx, x, h);
-  h = in(ctx, "ln_2", [&] { return norm(ctx, ln_2_, middle); });
-  h = in(ctx, "mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
-  h = in(ctx, "mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
+  h = in_module(ctx, "ln_2", [&] { return norm(ctx, ln_2_, middle); });
+  h = in_module(ctx, "mlp.c_fc", [&] { return project(ctx, c_fc_, h); });
+  h = in_module(ctx, "mlp.gelu", [&] { return gelu(ctx, h, config_.gelu); });
   const Context::LastStage last(ctx);
-  h = in(ctx, "mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
-  h = in(ctx, "mlp", [&] { return dropout(ctx, h, config_.dropout); });
+  h = in_module(ctx, "mlp.c_proj", [&] { return project(ctx, mlp_c_proj_, h); });
+  h = in_module(ctx, "mlp", [&] { return dropout(ctx, h, config_.dropout); });
   return add(ctx, middle, h);
 }
 

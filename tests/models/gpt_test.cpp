@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "models/gpt/gpt_block.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 

@@ -38,6 +38,18 @@ TEST_CASE("the Mamba-3 gate of one rank is o silu(z)", "[ops]") {
   }
 }
 
+TEST_CASE("the Mamba-3 gate makes its output again", "[ops]") {
+  Context ctx(Device{});
+  Tape tape;
+  const Tensor o = tape.watch(normal({1, 2, 2, 3, 4}, 1));
+  const Tensor weight = normal({3, 2, 4}, 3);
+  const Context::Recording recording(ctx, &tape);
+  const Tensor y = mamba3_gate(ctx, o, normal({1, 2, 3, 4}, 2), weight, {});
+  const Node& node = tape.nodes().back();
+  REQUIRE(node.op().is_cheap());
+  CHECK(test::relative_difference(node.op().recompute(ctx, node), y) == 0);
+}
+
 TEST_CASE("the Mamba-3 gate refuses what does not fit", "[ops]") {
   Context ctx(Device{});
   const Tensor o = normal({1, 2, 4, 3, 5}, 1);

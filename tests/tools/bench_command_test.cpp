@@ -71,6 +71,32 @@ TEST_CASE("bench measures operations alone", "[tools]") {
   }
 }
 
+TEST_CASE("bench measures the operations and steps of mixers", "[tools]") {
+  const TemporaryDirectory dir;
+  dir.write("hybrid.yaml",
+            "model: {type: hybrid, layer_types: mamba2 + mamba3 + attention, layers: 3,\n"
+            "        channels: 16, vocab_size: 64, mamba2: {state: 8, head_dim: 8},\n"
+            "        mamba3: {state: 8, head_dim: 8, mimo_rank: 2},\n"
+            "        attention: {heads: 2, conv: 3, mlp: 24}}\n"
+            "train: {batch_size: 1, seq_len: 16}\n");
+  std::set<std::string> names;
+  const json rates = bench(dir, "hybrid.yaml --kernels");
+  for (const json& kernel : rates.at("kernels")) {
+    CHECK(kernel.at("seconds").get<double>() > 0);
+    names.insert(kernel.at("name").get<std::string>());
+  }
+  for (const char* name :
+       {"mamba2 core backward", "mamba2 conv1d", "mamba3 core", "mamba3 gate",
+        "attention conv1d backward", "attention swiglu", "rms_norm", "optimizer"}) {
+    INFO(name);
+    CHECK(names.contains(name));
+  }
+  const json facts = bench(dir, "hybrid.yaml --steps 2");
+  const double outside = facts.at("outside_gemms").get<double>();
+  CHECK(outside > 0);
+  CHECK(outside < 1);
+}
+
 TEST_CASE("bench prints rows of a table", "[tools]") {
   const TemporaryDirectory dir;
   write_small(dir);

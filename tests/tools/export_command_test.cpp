@@ -87,6 +87,41 @@ TEST_CASE("an imported run can be evaluated and started from", "[tools]") {
   }
 }
 
+TEST_CASE("export and import keep every parameter of a Mamba-2", "[tools]") {
+  const TestDir dir;
+  test::prepare_tiny_text(dir);
+  dir.write("tiny.yaml",
+            "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n"
+            "model: {type: mamba2, layers: 2, channels: 16, mamba2: {state: 8, head_dim: 8}}\n"
+            "train: {steps: 4, batch_size: 3, seq_len: 8, threads: 1}\n");
+  run_well(dir, "train tiny.yaml");
+  run_well(dir, "export runs/tiny --out hf");
+  run_well(dir, "import hf --out runs/again");
+  const std::string split =
+      " --json --set data.val=tiny_char/val_*.bin --set train.batch_size=3 --set train.seq_len=8 "
+      "--set eval.batches=4";
+  const auto loss = [&](const std::string& path) {
+    const Outcome outcome = run_program(dir, "eval " + path + split);
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    return json::parse(outcome.out).at("val_loss").get<double>();
+  };
+  CHECK(loss("runs/again") == loss("runs/tiny"));
+  CHECK(loss("hf") == loss("runs/tiny"));
+  run_well(dir,
+           "train tiny.yaml --overwrite --set run.dir=runs/more --set train.steps=0 --set "
+           "train.init_from=hf");
+  CHECK(loss("runs/more") == loss("runs/tiny"));
+  dir.write("mamba3.yaml",
+            "data: {train: tiny_char/train_*.bin}\n"
+            "model: {type: mamba3, layers: 1, channels: 16, mamba3: {state: 8, head_dim: 8}}\n"
+            "train: {steps: 0, batch_size: 3, seq_len: 8, threads: 1}\n");
+  run_well(dir, "train mamba3.yaml");
+  check_refused(dir, "export runs/mamba3 --out hf3", 2,
+                "a model with other layers than Mamba-2, an MLP, or another gated norm than "
+                "mamba_ssm's has no Mamba2ForCausalLM form");
+}
+
 TEST_CASE("the tokenizer of GPT-2 travels with the weights", "[tools]") {
   const TestDir dir;
   write_byte_bpe(dir);
@@ -129,7 +164,7 @@ TEST_CASE("export and import refuse what they cannot do", "[tools]") {
   const TestDir dir;
   check_refused(dir, "import hf --out runs/x", 2,
                 "hf: expected a directory with Hugging Face's config.json and model.safetensors of "
-                "a GPT-2");
+                "a GPT-2 or Mamba-2");
   train_tiny_run(dir);
   run_well(dir, "export runs/tiny --out hf");
   check_refused(dir, "export runs/tiny --out hf", 2,

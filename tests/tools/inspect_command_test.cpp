@@ -1,3 +1,7 @@
+#include <filesystem>
+
+#include <fmt/format.h>
+
 #include "tests/support/catch.h"
 #include "tests/tools/program.h"
 
@@ -23,6 +27,41 @@ TEST_CASE("inspect plans GPT-2 124M without allocating it", "[tools]") {
   CHECK_THAT(outcome.out, contains_text("exact, recompute: block          3072.0        4.00"));
   CHECK_THAT(outcome.out, contains_text("basis                           33792.0       44.00"));
   CHECK_THAT(outcome.out, contains_text("ghost                            3072.0        4.00"));
+}
+
+// Sizes that leave the vocabulary to the data get one; sweeps are files of another kind.
+TEST_CASE("every config of the repository can be inspected", "[tools]") {
+  const test::TemporaryDirectory dir;
+  std::int64_t num_configs = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(GHOST_SOURCE_DIR "/configs")) {
+    const std::string path = entry.path().string();
+    if (!path.ends_with(".yaml") || path.ends_with(".sweep.yaml")) {
+      continue;
+    }
+    ++num_configs;
+    INFO(path);
+    const bool has_vocab = test::text_of(entry.path()).find("vocab_size: ") != std::string::npos;
+    const auto outcome =
+        test::run_program(dir, "inspect " + path + (has_vocab ? "" : " --set model.vocab_size=65"));
+    INFO(outcome.err);
+    CHECK(outcome.code == 0);
+  }
+  CHECK(num_configs >= 15);
+}
+
+TEST_CASE("inspect plans the models of the LBI paper", "[tools]") {
+  const test::TemporaryDirectory dir;
+  const std::pair<const char*, const char*> kTotals[] = {{"mamba2/lbi_canonical", "75,906,032"},
+                                                         {"mamba3/lbi_canonical", "78,093,728"},
+                                                         {"hybrid/lbi_canonical", "85,545,648"},
+                                                         {"hybrid/lbi_transformer", "63,631,872"}};
+  for (const auto& [name, total] : kTotals) {
+    INFO(name);
+    const auto outcome =
+        test::run_program(dir, fmt::format("inspect {}/configs/{}.yaml", GHOST_SOURCE_DIR, name));
+    CHECK_THAT(outcome.out, contains_text(total));
+  }
 }
 
 TEST_CASE("inspect refuses what is not there", "[tools]") {

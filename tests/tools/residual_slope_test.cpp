@@ -13,15 +13,21 @@ namespace {
 constexpr std::int64_t kChannels = 64;
 constexpr std::int64_t kHeads = 4;
 
-Config config_with(const ResidualsConfig& residuals, std::int64_t layers, std::int64_t batch,
+using ModelOfLayers = ModelConfig (*)(std::int64_t layers);
+
+ModelConfig gpt(std::int64_t layers) {
+  return {.gpt = {.layers = layers,
+                  .heads = kHeads,
+                  .channels = kChannels,
+                  .max_seq_len = 128,
+                  .vocab_size = 64,
+                  .bias = true}};
+}
+
+Config config_with(const ModelConfig& model, const ResidualsConfig& residuals, std::int64_t batch,
                    std::int64_t seq_len) {
   Config config;
-  config.model.gpt = {.layers = layers,
-                      .heads = kHeads,
-                      .channels = kChannels,
-                      .max_seq_len = 128,
-                      .vocab_size = 64,
-                      .bias = true};
+  config.model = model;
   config.train.batch_size = batch;
   config.train.seq_len = seq_len;
   config.residuals = residuals;
@@ -47,7 +53,8 @@ std::int64_t measured_peak(const Config& config) {
 
 /// Least squares over four sizes of B T, of the peak of three layers less that of two.
 template <typename Peak>
-double bytes_per_token_and_layer(const ResidualsConfig& residuals, Peak&& peak) {
+double bytes_per_token_and_layer(ModelOfLayers model, const ResidualsConfig& residuals,
+                                 Peak&& peak) {
   constexpr std::array<std::pair<std::int64_t, std::int64_t>, 4> kSizes = {
       {{1, 32}, {2, 32}, {1, 96}, {2, 64}}};
   double n = 0;
@@ -57,8 +64,8 @@ double bytes_per_token_and_layer(const ResidualsConfig& residuals, Peak&& peak) 
   double xy_sum = 0;
   for (const auto& [batch, seq_len] : kSizes) {
     const auto x = static_cast<double>(batch * seq_len);
-    const auto y = static_cast<double>(peak(config_with(residuals, 3, batch, seq_len)) -
-                                       peak(config_with(residuals, 2, batch, seq_len)));
+    const auto y = static_cast<double>(peak(config_with(model(3), residuals, batch, seq_len)) -
+                                       peak(config_with(model(2), residuals, batch, seq_len)));
     n += 1;
     x_sum += x;
     y_sum += y;
@@ -85,12 +92,12 @@ struct Form {
   }
 };
 
-void check(const ResidualsConfig& residuals, const Form& form) {
+void check(const ResidualsConfig& residuals, const Form& form, ModelOfLayers model = gpt) {
   // So little work that threads would only wait for each other.
   const int num_threads = omp_get_max_threads();
   omp_set_num_threads(1);
-  const double planned = bytes_per_token_and_layer(residuals, planned_peak);
-  const double measured = bytes_per_token_and_layer(residuals, measured_peak);
+  const double planned = bytes_per_token_and_layer(model, residuals, planned_peak);
+  const double measured = bytes_per_token_and_layer(model, residuals, measured_peak);
   omp_set_num_threads(num_threads);
   CHECK(planned == Approx(form.bytes()).epsilon(1e-3));
   CHECK(measured == planned);
@@ -192,6 +199,79 @@ TEST_CASE("presets keep the bytes of their closed forms", "[tools]") {
 TEST_CASE("everything in int8 and int4", "[tools]") {
   check({.keep = Keep::kInt8}, {.int8 = 16, .statistics = 2 + kLse});
   check({.keep = Keep::kInt4}, {.int4 = 16, .statistics = 2 + kLse});
+}
+
+// Mixers: n = N / channels = 1/2, 8 heads of 16, 8 angles.
+constexpr double kN = 0.5;
+constexpr double kSsmHeads = 8;
+constexpr double kAngles = 8;
+
+ModelConfig mixers(ModelType type, std::int64_t layers) {
+  ModelConfig config{.type = type};
+  config.hybrid = {.layers = layers,
+                   .channels = kChannels,
+                   .layer_types = {{LayerType::kAttention}},
+                   .vocab_size = 64,
+                   .mamba2 = {.state = 32, .head_dim = 16, .chunk = 16},
+                   .mamba3 = {.state = 32, .head_dim = 16, .chunk = 16},
+                   .attention = {.heads = kHeads, .conv = 4, .mlp = 2 * kChannels}};
+  return config;
+}
+ModelConfig mamba2(std::int64_t layers) { return mixers(ModelType::kMamba2, layers); }
+ModelConfig mamba3(std::int64_t layers) { return mixers(ModelType::kMamba3, layers); }
+ModelConfig transformer(std::int64_t layers) { return mixers(ModelType::kHybrid, layers); }
+
+// rstd of both norms, dt
+constexpr double kMamba2Statistics = 2 + kSsmHeads;
+// rstd of three norms, three projections and two more numbers a head, angles
+constexpr double kMamba3Statistics = 3 + 5 * kSsmHeads + kAngles;
+
+struct Mamba {
+  ModelOfLayers model;
+  double statistics;
+};
+constexpr Mamba kMambas[] = {{mamba2, kMamba2Statistics}, {mamba3, kMamba3Statistics}};
+
+TEST_CASE("exact plans of Mamba keep what their closed forms say", "[tools]") {
+  // x, norm, z, x B C before and after the convolution, y, what out_proj reads
+  check({}, {.f32 = 12 + 4 * kN, .statistics = kMamba2Statistics}, mamba2);
+  // x, norm, z, x, B and C before and after their norms, o, what out_proj reads
+  check({}, {.f32 = 10 + 4 * kN, .statistics = kMamba3Statistics}, mamba3);
+  for (const auto& [model, statistics] : kMambas) {
+    // x, z, x B C, y: 14 + 4 n bytes in bf16
+    check({.recompute = Recompute::kCheap}, {.f32 = 7 + 2 * kN, .statistics = statistics}, model);
+    check({.keep = Keep::kBF16, .recompute = Recompute::kCheap},
+          {.bf16 = 7 + 2 * kN, .statistics = statistics}, model);
+    // x, what out_proj reads
+    check({.recompute = Recompute::kAttention}, {.f32 = 3}, model);
+    check({.recompute = Recompute::kBlock}, {.f32 = 1}, model);
+  }
+}
+
+TEST_CASE("presets of Mamba keep the bytes of their closed forms", "[tools]") {
+  for (const auto& [model, statistics] : kMambas) {
+    const auto preset = [](ResidualPreset named) {
+      return ResidualsConfig{.preset = named, .sketch = {.rank = 4, .lambda = 0}};
+    };
+    // Both projections are sketched, the norms' and the convolution's outputs made again.
+    ResidualsConfig basis = preset(ResidualPreset::kBasis);
+    basis.scope = SketchScope::kAllLinear;
+    basis.recompute = Recompute::kCheap;
+    check(basis, {.f32 = 7 + 2 * kN, .statistics = statistics}, model);
+    check(preset(ResidualPreset::kBasisInt8), {.int8 = 7 + 2 * kN, .statistics = statistics},
+          model);
+    check(preset(ResidualPreset::kBasisRecompute), {.int8 = 1}, model);
+    check(preset(ResidualPreset::kGhost), {.f32 = 1}, model);
+  }
+}
+
+TEST_CASE("an attention block of a hybrid keeps the bytes of its closed form", "[tools]") {
+  // x, norm, q k v before and after convolution and rotation, o | x', norm, gate and up, their
+  // product; two rstd, log-sum-exp
+  check({}, {.f32 = 9 + 2 + 3 * 2, .statistics = 2 + kLse}, transformer);
+  check({.recompute = Recompute::kCheap}, {.f32 = 8 + 1 + 2 * 2, .statistics = 2 + kLse},
+        transformer);
+  check({.recompute = Recompute::kBlock}, {.f32 = 1}, transformer);
 }
 
 }  // namespace

@@ -114,6 +114,30 @@ TEST_CASE("a run that was cut at a step goes on bit by bit", "[tools]") {
   CHECK(logged_steps(dir, "early") == every_step);
 }
 
+TEST_CASE("a hybrid that was cut goes on bit by bit", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  dir.write(
+      "tiny.yaml",
+      "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n"
+      "model: {type: hybrid, layer_types: mamba2 + mamba3 + attention, layers: 3,\n"
+      "        channels: 16, mamba2: {state: 8, head_dim: 8}, mamba3: {state: 8, head_dim: 8},\n"
+      "        attention: {heads: 2, conv: 3, mlp: 24}}\n"
+      "train: {steps: 40, batch_size: 3, seq_len: 16, micro_steps: 2, threads: 1}\n"
+      "residuals: {preset: basis+recompute, sketch: {rank: 6}}\n"
+      "eval: {every: 10, batches: 2}\n"
+      "checkpoint: {every: 3, keep_last: 100}\n");
+  const FinalState expected = uninterrupted(dir);
+  REQUIRE(run_program(dir, "train tiny.yaml --set run.dir=cut").code == 0);
+  for (int step = 16; step <= 40; ++step) {
+    std::filesystem::remove_all(dir / fmt::format("cut/checkpoints/step-{:06}", step));
+  }
+  const auto resumed = run_program(dir, "train --resume cut");
+  INFO(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(final_state(dir, "cut") == expected);
+}
+
 /// The evaluation lines of metrics.jsonl.
 std::vector<std::string> evaluations(const TemporaryDirectory& dir, const std::string& run) {
   std::vector<std::string> found;

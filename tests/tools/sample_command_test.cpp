@@ -34,6 +34,23 @@ TEST_CASE("sample continues a prompt", "[tools]") {
   CHECK(sample(dir, "--tokens 7").size() == 8);
 }
 
+TEST_CASE("sample continues a prompt from recurrent states", "[tools]") {
+  const TestDir dir;
+  test::prepare_tiny_text(dir);
+  dir.write(
+      "tiny.yaml",
+      "data: {train: tiny_char/train_*.bin}\n"
+      "model: {type: hybrid, layer_types: mamba2 + mamba3 + attention, layers: 3,\n"
+      "        channels: 16, mamba2: {state: 8, head_dim: 8}, mamba3: {state: 8, head_dim: 8},\n"
+      "        attention: {heads: 2}}\n"
+      "train: {steps: 3, batch_size: 3, seq_len: 8, threads: 1}\n");
+  REQUIRE(run_program(dir, "train tiny.yaml").code == 0);
+  const std::string text = sample(dir, "--prompt 'line 5' --tokens 30");
+  CHECK(text.size() == 6 + 30 + 1);
+  const std::string first = sample(dir, "--prompt 'line 5' --tokens 11");
+  CHECK(text.starts_with(first.substr(0, 17)));
+}
+
 TEST_CASE("sample writes several texts", "[tools]") {
   const TestDir dir;
   train_tiny_run(dir);

@@ -17,6 +17,7 @@
 #include "tools/bench/kernel_rates.h"
 #include "tools/bench/sketch_rate.h"
 #include "tools/console/quantity.h"
+#include "tools/inspect/memory_plan.h"
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/config_options.h"
 #include "tools/run/run_data.h"
@@ -41,8 +42,9 @@ struct BenchOptions {
 struct BenchResult {
   double median_ms = 0;
   double fastest_ms = 0;
-  double flops = 0;                   // of one step, 6 N + 12 L C T
+  double flops = 0;                   // of one step, as the model counts them
   std::optional<double> gemm_rate{};  // FLOP/s of the step's dense products, each measured alone
+  double gemm_seconds = 0;            // that they take at this rate
   std::int64_t steady_allocations = 0;
   std::int64_t process_peak = 0;  // bytes, before the products are measured alone
   std::optional<SketchRate> sketch{};
@@ -61,6 +63,11 @@ FillBatch random_tokens(const Config& config, std::int64_t vocab_size) {
       targets[i] = static_cast<std::int32_t>(words[1] * bound >> 32);
     }
   };
+}
+
+/// Share of a step's time that its dense products at their own rate leave over.
+double outside_gemms(const BenchResult& result) {
+  return 1 - result.gemm_seconds / (result.median_ms * 1e-3);
 }
 
 BenchResult measure(const BenchOptions& options, const Config& config, TrainingStep& step) {
@@ -90,13 +97,15 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
   if (is_cpu && step.tape().plan().has_sketches()) {
     sketch =
         measure_sketch_rate(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
-                            4 * config.model.gpt.channels);
+                            4 * config.model.channels());
   }
+  const auto gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt;
   return {.median_ms = times[times.size() / 2],
           .fastest_ms = times.front(),
           .flops = step.model().flops_per_token(config.train.seq_len) *
                    static_cast<double>(config.tokens_per_step()),
-          .gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt,
+          .gemm_rate = gemm_rate,
+          .gemm_seconds = gemm_rate.has_value() ? gemm_flops(gemms) / *gemm_rate : 0,
           .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
           .process_peak = process_peak,
           .sketch = sketch};
@@ -116,18 +125,20 @@ void print_sketch(const SketchRate& rate) {
   }
 }
 
-void print_text(const Config& config, const BenchResult& result, const Allocator& memory) {
+void print_text(const Config& config, const LanguageModel& model, const BenchResult& result,
+                const Allocator& memory) {
   const double rate = result.flops / (result.median_ms * 1e-3);
   fmt::print("ms a step         {} median, {} fastest\n", format_ms(result.median_ms),
              format_ms(result.fastest_ms));
   fmt::print("tokens a second   {}\n",
              format_count(static_cast<std::int64_t>(static_cast<double>(config.tokens_per_step()) /
                                                     (result.median_ms * 1e-3))));
-  fmt::print("FLOP/s            {} (6 N + 12 L C T)\n", format_short(rate));
+  fmt::print("FLOP/s            {} ({})\n", format_short(rate), model.flops_formula());
   if (result.gemm_rate.has_value()) {
     fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
                format_short(*result.gemm_rate));
     fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / *result.gemm_rate);
+    fmt::print("outside GEMMs     {:.1f} % of the step's time\n", 100 * outside_gemms(result));
   }
   if (result.sketch.has_value()) {
     print_sketch(*result.sketch);
@@ -160,6 +171,7 @@ nlohmann::ordered_json facts_of(const BenchOptions& options, const Config& confi
   if (result.gemm_rate.has_value()) {
     facts["gemm_flops_per_s"] = *result.gemm_rate;
     facts["share_of_gemm"] = rate / *result.gemm_rate;
+    facts["outside_gemms"] = outside_gemms(result);
   }
   if (result.sketch.has_value()) {
     facts["sketch"] = {{"rows", result.sketch->rows},
@@ -253,7 +265,7 @@ void bench(const BenchOptions& options) {
   } else if (!options.row.empty()) {
     print_row(options, config, result, memory);
   } else {
-    print_text(config, result, memory);
+    print_text(config, *model, result, memory);
   }
 }
 

@@ -1,9 +1,5 @@
 #include "tools/bench/kernel_rates.h"
 
-#include <algorithm>
-#include <chrono>
-#include <functional>
-
 #include "engine/autograd/residual_codec.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
@@ -16,118 +12,10 @@
 #include "ops/optim/gradient_norm.h"
 #include "ops/optim/optimizer.h"
 #include "ops/row_sketch.h"
+#include "tools/bench/kernel_bench.h"
 
 namespace ghost {
 namespace {
-
-class KernelBench {
- public:
-  KernelBench(const Device& device, DType dtype)
-      : ctx_(device), dtype_(dtype), probe_(ctx_.zeros({1}, DType::kF32)) {}
-
-  Context& context() { return ctx_; }
-
-  /// Normal numbers times `scale`.
-  Tensor random(const Shape& shape, double scale = 1) {
-    const Tensor host = Tensor(make_allocator(Device{}), shape, DType::kF32, MemoryTag::kWorkspace);
-    const RandomStream stream{.seed = ++seed_, .purpose = Purpose::kBatch};
-    float* values = host.data<float>();
-    for (std::int64_t i = 0; i < host.numel(); i += 2) {
-      // A table of draws is enough to keep numbers from repeating within a cache line or a tile.
-      const auto words = stream.words(static_cast<std::uint32_t>(i / 2 % 65521));
-      const auto pair = normal_pair(words[0], words[1]);
-      values[i] = static_cast<float>(scale * pair[0]);
-      if (i + 1 < host.numel()) {
-        values[i + 1] = static_cast<float>(scale * pair[1]);
-      }
-    }
-    const Tensor placed = to_device(host, ctx_.allocator(), MemoryTag::kWorkspace);
-    if (dtype_ == DType::kF32) {
-      return placed;
-    }
-    Tensor out = ctx_.empty(shape, dtype_);
-    cast(out, placed);
-    return out;
-  }
-
-  Tensor tokens(const Shape& shape, std::int64_t bound) {
-    const Tensor host = Tensor(make_allocator(Device{}), shape, DType::kI32, MemoryTag::kWorkspace);
-    for (std::int64_t i = 0; i < host.numel(); ++i) {
-      host.data<std::int32_t>()[i] = static_cast<std::int32_t>(i * 7919 % bound);
-    }
-    return to_device(host, ctx_.allocator(), MemoryTag::kWorkspace);
-  }
-
-  /// Median over repetitions. A GPU runs several one after the other between two looks at the
-  /// clock.
-  double seconds(const std::function<void()>& run) {
-    constexpr double kEnough = 0.3;
-    constexpr int kFewest = 5;
-    const int burst = ctx_.device().is_cuda() ? 10 : 1;
-    run();
-    wait();
-    std::vector<double> times;
-    double total = 0;
-    while (total < kEnough || times.size() < kFewest) {
-      const auto begin = std::chrono::steady_clock::now();
-      for (int i = 0; i < burst; ++i) {
-        run();
-      }
-      wait();
-      const double seconds =
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      times.push_back(seconds / burst);
-      total += seconds;
-    }
-    std::sort(times.begin(), times.end());
-    return times[times.size() / 2];
-  }
-
-  struct Work {
-    double flops = 0;
-    double bytes = 0;
-  };
-
-  /// Both directions of an op; inputs that carry no gradient are not among `inputs`.
-  void add_op(const std::string& name, const Tensors& inputs,
-              const std::function<Tensor(const Tensors&)>& op, const Work& forward,
-              const Work& backward) {
-    add(
-        name, [&] { op(inputs); }, forward);
-    Tape tape;
-    Tensors watched;
-    const Context::Recording recording(ctx_, &tape);
-    for (const Tensor& input : inputs) {
-      watched.push_back(tape.watch(input));
-    }
-    const Tensor y = op(watched);
-    const Tensor dy = random(y.shape().with_first(1), 1e-3);
-    const Tensor seed = y.dtype() == dy.dtype() ? dy : cast_to(dy, y.dtype());
-    add(
-        name + " backward", [&] { tape.vjp(ctx_, std::span(&y, 1), std::span(&seed, 1), watched); },
-        backward);
-  }
-
-  void add(const std::string& name, const std::function<void()>& run, const Work& work) {
-    rates.kernels.push_back(
-        {.name = name, .seconds = seconds(run), .flops = work.flops, .bytes = work.bytes});
-  }
-
-  KernelRates rates;
-
- private:
-  Tensor cast_to(const Tensor& x, DType dtype) {
-    Tensor out = ctx_.empty(x.shape(), dtype);
-    cast(out, x);
-    return out;
-  }
-  void wait() { item(probe_); }
-
-  Context ctx_;
-  DType dtype_;
-  Tensor probe_;
-  std::uint64_t seed_ = 0;
-};
 
 void measure_ceilings(KernelBench& bench, const Device& device) {
   const std::int64_t copied = device.is_cuda() ? std::int64_t{1} << 30 : std::int64_t{1} << 26;
@@ -143,7 +31,7 @@ void measure_ceilings(KernelBench& bench, const Device& device) {
       flops / bench.seconds([&] { linear(bench.context(), x, weight, Tensor{}); });
 }
 
-void measure_block(KernelBench& bench, const Config& config, double item_bytes) {
+void measure_gpt_block(KernelBench& bench, const Config& config, double item_bytes) {
   Context& ctx = bench.context();
   const GptConfig& model = config.model.gpt;
   const std::int64_t batch = config.train.batch_size;
@@ -159,20 +47,9 @@ void measure_block(KernelBench& bench, const Config& config, double item_bytes) 
                [&](const Tensors& in) { return layer_norm(ctx, in[0], in[1], in[2], 1e-5); },
                {.bytes = 2 * rows * row_bytes}, {.bytes = 3 * rows * row_bytes});
 
-  const auto add_linear = [&](const std::string& name, std::int64_t in, std::int64_t out) {
-    const double n = static_cast<double>(in);
-    const double m = static_cast<double>(out);
-    const double flops = 2 * rows * n * m;
-    const double bytes = item_bytes * (rows * (n + m) + n * m);
-    bench.add_op(
-        name,
-        {bench.random({batch, seq_len, in}), bench.random({out, in}, 0.02), bench.random({out})},
-        [&](const Tensors& inputs) { return linear(ctx, inputs[0], inputs[1], inputs[2]); },
-        {.flops = flops, .bytes = bytes}, {.flops = 2 * flops, .bytes = 2 * bytes});
-  };
-  add_linear("linear qkv", channels, 3 * channels);
-  add_linear("linear up", channels, 4 * channels);
-  add_linear("linear down", 4 * channels, channels);
+  bench.add_linear("linear qkv", x.shape(), 3 * channels, Bias::kYes);
+  bench.add_linear("linear up", x.shape(), 4 * channels, Bias::kYes);
+  bench.add_linear("linear down", x.shape().with_last(4 * channels), channels, Bias::kYes);
 
   const AttentionShape heads{
       .heads = model.heads, .kv_heads = model.heads, .head_dim = channels / model.heads};
@@ -192,7 +69,7 @@ void measure_head(KernelBench& bench, const Config& config, std::int64_t vocab_s
                   double item_bytes) {
   Context& ctx = bench.context();
   const std::int64_t rows = config.train.batch_size * config.train.seq_len;
-  const std::int64_t channels = config.model.gpt.channels;
+  const std::int64_t channels = config.model.channels();
   const Tensor targets = bench.tokens({rows}, vocab_size);
   const double flops = 2 * static_cast<double>(rows) * static_cast<double>(vocab_size) *
                        static_cast<double>(channels);
@@ -203,12 +80,11 @@ void measure_head(KernelBench& bench, const Config& config, std::int64_t vocab_s
                {.flops = flops, .bytes = bytes}, {.flops = 2 * flops, .bytes = 2 * bytes});
 }
 
-void measure_optimizer(KernelBench& bench, const Config& config) {
+void measure_optimizer(KernelBench& bench, const Config& config, std::int64_t vocab_size) {
   Context& ctx = bench.context();
   ParameterStore store;
-  const std::int64_t channels = config.model.gpt.channels;
-  const std::int64_t n = 12 * config.model.gpt.layers * channels * channels;
-  store.declare("blocks", {n}, Decay::kYes, {.kind = InitKind::kNormal, .std = 0.02});
+  const std::int64_t n = make_model(config.model, vocab_size)->parameters().num_elements();
+  store.declare("all", {n}, Decay::kYes, {.kind = InitKind::kNormal, .std = 0.02});
   store.materialize(ctx.allocator(), parameter_dtype(config.train.dtype),
                     activation_dtype(config.train.dtype));
   store.initialize(1);
@@ -234,7 +110,7 @@ void measure_optimizer(KernelBench& bench, const Config& config) {
 void measure_residuals(KernelBench& bench, const Config& config, double item_bytes) {
   Context& ctx = bench.context();
   const std::int64_t rows = config.train.batch_size * config.train.seq_len;
-  const std::int64_t width = 4 * config.model.gpt.channels;
+  const std::int64_t width = 4 * config.model.channels();
   const Tensor x = bench.random({rows, width});
   const double bytes = item_bytes * static_cast<double>(x.numel());
   const RandomStream stream{.seed = 1};
@@ -271,9 +147,10 @@ KernelRates measure_kernel_rates(const Config& config, std::int64_t vocab_size,
   KernelBench bench(device, dtype);
   const auto item_bytes = static_cast<double>(itemsize(dtype));
   measure_ceilings(bench, device);
-  measure_block(bench, config, item_bytes);
+  config.model.is_gpt() ? measure_gpt_block(bench, config, item_bytes)
+                        : measure_mixers(bench, config, item_bytes);
   measure_head(bench, config, vocab_size, item_bytes);
-  measure_optimizer(bench, config);
+  measure_optimizer(bench, config, vocab_size);
   measure_residuals(bench, config, item_bytes);
   return std::move(bench.rates);
 }

@@ -12,6 +12,7 @@
 #include "engine/io/checkpoint.h"
 #include "engine/io/file.h"
 #include "models/gpt/hf_weights.h"
+#include "models/hybrid/hf_mamba2.h"
 #include "tools/console/quantity.h"
 #include "tools/run/loaded_run.h"
 #include "tools/run/run_directory.h"
@@ -56,27 +57,27 @@ void export_run(const ExportArguments& arguments) {
   check_target(arguments);
   const LoadedRun run = load_run(arguments.run);
   const auto* gpt = dynamic_cast<const Gpt*>(run.model.get());
-  if (gpt == nullptr) {
-    fail<ConfigError>("{}: a {} has no GPT2LMHeadModel form; expected a gpt", run.name,
-                      run.model->architecture());
+  if (gpt != nullptr) {
+    export_gpt2(*gpt, arguments.out);
+  } else {
+    export_mamba2(dynamic_cast<const Hybrid&>(*run.model), arguments.out);
   }
-  export_gpt2(*gpt, arguments.out);
   if (const auto* tokenizer = dynamic_cast<const Gpt2Tokenizer*>(run.tokenizer.get())) {
     export_tokenizer(*tokenizer, arguments.out);
   }
-  fmt::print(std::cout, "weights: {}\nwrote: {}, a GPT2LMHeadModel of {} parameters\n", run.name,
-             arguments.out.string(),
+  fmt::print(std::cout, "weights: {}\nwrote: {}, a {} of {} parameters\n", run.name,
+             arguments.out.string(), gpt != nullptr ? "GPT2LMHeadModel" : "Mamba2ForCausalLM",
              format_short(static_cast<double>(run.model->parameters().num_elements())));
 }
 
 void import_run(const ImportArguments& arguments) {
-  if (!is_gpt2_directory(arguments.directory)) {
+  if (!is_hf_directory(arguments.directory)) {
     fail<ConfigError>(
-        "{}: expected a directory with Hugging Face's config.json and "
-        "model.safetensors of a GPT-2",
+        "{}: expected a directory with Hugging Face's config.json and model.safetensors of a GPT-2 "
+        "or Mamba-2",
         arguments.directory.string());
   }
-  Config config = gpt2_run_config(arguments.directory);
+  Config config = hf_run_config(arguments.directory);
   config.run.dir = arguments.out.string();
   const auto tokenizer = find_gpt2_tokenizer(arguments.bpe, arguments.directory);
   const auto model = make_model(config.model, tokenizer == nullptr ? 0 : tokenizer->vocab_size());
@@ -104,8 +105,8 @@ void import_run(const ImportArguments& arguments) {
 
 void register_export(CLI::App& app) {
   const auto arguments = std::make_shared<ExportArguments>();
-  CLI::App* command =
-      app.add_subcommand("export", "write a run's weights as Hugging Face's GPT2LMHeadModel");
+  CLI::App* command = app.add_subcommand(
+      "export", "write a run's weights as Hugging Face's GPT2LMHeadModel or Mamba2ForCausalLM");
   arguments->run.add_to(*command);
   command->add_option("--out", arguments->out, "directory for model.safetensors and config.json")
       ->required();
@@ -115,7 +116,8 @@ void register_export(CLI::App& app) {
 
 void register_import(CLI::App& app) {
   const auto arguments = std::make_shared<ImportArguments>();
-  CLI::App* command = app.add_subcommand("import", "make a run of Hugging Face's GPT-2 weights");
+  CLI::App* command =
+      app.add_subcommand("import", "make a run of Hugging Face's weights of a GPT-2 or Mamba-2");
   command->add_option("HF_DIR", arguments->directory, "with config.json and model.safetensors")
       ->required();
   command->add_option("--out", arguments->out, "run directory to make")->required();

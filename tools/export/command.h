@@ -9,7 +9,7 @@ namespace ghost {
 void register_export(CLI::App& app);
 
 /// `ghostgrad import HF_DIR --out RUN_DIR [--bpe DIR] [--overwrite]`: a run that starts from
-/// Hugging Face's GPT-2 weights.
+/// Hugging Face's weights of a GPT-2 or Mamba-2 (or mamba_ssm's, in safetensors).
 void register_import(CLI::App& app);
 
 }  // namespace ghost

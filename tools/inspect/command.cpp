@@ -43,8 +43,8 @@ void print_parameters(const LanguageModel& model) {
 }
 
 void print_flops(const Config& config, const LanguageModel& model, const MemoryPlan& plan) {
-  fmt::print("FLOPs a token          {} (6 N + 12 L C T, N without embeddings only looked up)\n",
-             format_short(model.flops_per_token(config.train.seq_len)));
+  fmt::print("FLOPs a token          {} ({}, N without embeddings only looked up)\n",
+             format_short(model.flops_per_token(config.train.seq_len)), model.flops_formula());
   fmt::print("FLOPs a step           {} for {} tokens\n",
              format_short(model.flops_per_token(config.train.seq_len) *
                           static_cast<double>(config.tokens_per_step())),
@@ -65,13 +65,15 @@ void print_bytes(const MemoryPlan& plan) {
 
 /// The config's own residual plan beside those that have names.
 void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t vocab_size) {
-  fmt::print("residuals of one block, bytes a token (and in units of model.channels)\n");
+  fmt::print(
+      "residuals of a block (mean over the layers), bytes a token (and in units of "
+      "model.channels)\n");
   fmt::print("{:<28} {:>10} {:>11} {:>11} {:>14} {:>14} {:>14} {:>12}\n", "plan", "residuals",
              "/ channels", "statistics", "sketches", "peak kept", "peak of all", "GEMM FLOPs");
   const auto print = [&](std::string_view name, const MemoryPlan& plan) {
     const double bytes = plan.block_bytes(/*with_statistics=*/false);
     fmt::print("{:<28} {:>10.1f} {:>11.2f} {:>11.1f} {:>14} {:>14} {:>14} {:>12}\n", name, bytes,
-               bytes / static_cast<double>(config.model.gpt.channels),
+               bytes / static_cast<double>(config.model.channels()),
                plan.block_bytes(/*with_statistics=*/true) - bytes,
                format_bytes(plan.block_sketch_bytes), format_bytes(plan.kept_peak),
                format_bytes(plan.total_peak), format_short(plan.gemm_flops()));
@@ -80,7 +82,7 @@ void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t v
   for (const NamedPlan& plan : named_plans(config, vocab_size)) {
     print(plan.name, plan.memory);
   }
-  fmt::print("sketches: bytes of one block, whatever the tokens, for R = {} of {} rows\n",
+  fmt::print("sketches: bytes of a block, whatever the tokens, for R = {} of {} rows\n",
              sketch_rank(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
                          /*progress=*/0),
              config.train.batch_size * config.train.seq_len);

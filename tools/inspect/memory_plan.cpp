@@ -7,12 +7,7 @@
 namespace ghost {
 namespace {
 
-constexpr std::string_view kBlockModule = "blocks.0";
-
-bool is_in_block(std::string_view module) {
-  return module == kBlockModule ||
-         (module.starts_with(kBlockModule) && module[kBlockModule.size()] == '.');
-}
+bool is_in_block(std::string_view module) { return module.starts_with("blocks."); }
 
 }  // namespace
 
@@ -26,7 +21,7 @@ double MemoryPlan::block_bytes(bool with_statistics) const {
   return sum;
 }
 
-double MemoryPlan::gemm_flops() const {
+double gemm_flops(const GemmCounts& gemms) {
   double sum = 0;
   for (const auto& [shape, count] : gemms) {
     sum += static_cast<double>(shape.flops()) * static_cast<double>(count);
@@ -50,12 +45,14 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
   plan.total_peak = meter.total_peak();
   plan.kept_peak = meter.kept_peak();
 
-  // One forward pass more, to see what a block keeps.
+  // One forward pass more, to see what the blocks keep.
   Tape tape(ResidualPlan(config.residuals));
   const Context::Recording recording(ctx, &tape);
   const Shape shape{config.train.batch_size, config.train.seq_len};
   const Tensor tokens = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
   const Tensor loss = model->loss(ctx, tokens, tokens);
+  const auto tokens_of_blocks = static_cast<double>(shape.numel() * model->num_layers());
+  std::int64_t sketch_bytes = 0;
   std::set<std::uint64_t> counted;
   for (const Node& node : tape.nodes()) {
     if (!is_in_block(node.module())) {
@@ -67,13 +64,14 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
         continue;
       }
       if (kept.keep == Keep::kSketch) {
-        plan.block_sketch_bytes += kept.bytes;
+        sketch_bytes += kept.bytes;
       } else {
         plan.block_bytes_per_token[std::string(role_name(kept.role))] +=
-            static_cast<double>(kept.bytes) / static_cast<double>(shape.numel());
+            static_cast<double>(kept.bytes) / tokens_of_blocks;
       }
     }
   }
+  plan.block_sketch_bytes = sketch_bytes / model->num_layers();
   return plan;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/device/device.h"
 #include "engine/io/checkpoint.h"
 #include "models/gpt/hf_weights.h"
+#include "models/hybrid/hf_mamba2.h"
 #include "tools/run/run_directory.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
@@ -56,7 +57,7 @@ LoadedRun with_model(std::string name, Config config, std::unique_ptr<Tokenizer>
 void LoadOptions::add_to(CLI::App& command) {
   command
       .add_option("RUN_DIR", path,
-                  "a run, a checkpoint of one, or a directory with Hugging Face's GPT-2 files")
+                  "a run, a checkpoint of one, or a directory with Hugging Face's files")
       ->required();
   command.add_option("--checkpoint", checkpoint, "of a run: last or best")
       ->check(CLI::IsMember({"last", "best"}));
@@ -67,10 +68,10 @@ void LoadOptions::add_to(CLI::App& command) {
 }
 
 LoadedRun load_run(const LoadOptions& options) {
-  if (is_gpt2_directory(options.path)) {
+  if (is_hf_directory(options.path)) {
     LoadedRun run =
         with_model(options.path.string(),
-                   with_overrides(gpt2_run_config(options.path), options.path, options.overrides),
+                   with_overrides(hf_run_config(options.path), options.path, options.overrides),
                    find_gpt2_tokenizer(options.bpe, options.path));
     load_weights(options.path, *run.model);
     run.model->parameters().refresh_working();
@@ -87,15 +88,22 @@ LoadedRun load_run(const LoadOptions& options) {
   return run;
 }
 
-bool is_gpt2_directory(const fs::path& path) {
+bool is_hf_directory(const fs::path& path) {
   return fs::exists(path / "config.json") && fs::exists(path / "model.safetensors");
 }
 
-Config gpt2_run_config(const fs::path& directory) {
+Config hf_run_config(const fs::path& directory) {
   Config config;
-  config.model.gpt = read_gpt2_config(directory / "config.json");
   config.train.batch_size = 1;
-  config.train.seq_len = config.model.gpt.max_seq_len;
+  const fs::path config_json = directory / "config.json";
+  if (is_mamba2_config(config_json)) {
+    config.model.type = ModelType::kMamba2;
+    config.model.hybrid = read_mamba2_config(config_json);
+    config.train.seq_len = 1024;
+  } else {
+    config.model.gpt = read_gpt2_config(config_json);
+    config.train.seq_len = config.model.gpt.max_seq_len;
+  }
   return config;
 }
 

@@ -16,7 +16,7 @@ namespace ghost {
 
 /// What names the weights that a command reads.
 struct LoadOptions {
-  std::filesystem::path path;       // a run, a checkpoint, or Hugging Face's GPT-2 files
+  std::filesystem::path path;       // a run, a checkpoint, or Hugging Face's files
   std::string checkpoint = "last";  // of a run: last or best
   std::filesystem::path bpe;        // GPT-2's tokenizer files; empty: the run's own tokenizer
   std::vector<std::string> overrides;
@@ -39,12 +39,12 @@ struct LoadedRun {
 /// no such run or its config is not valid, ghost::Error for files that are damaged or do not fit.
 LoadedRun load_run(const LoadOptions& options);
 
-/// Whether `path` is a directory with Hugging Face's GPT-2 files: config.json, model.safetensors.
-bool is_gpt2_directory(const std::filesystem::path& path);
+/// Whether `path` is a directory with Hugging Face's files: config.json, model.safetensors.
+bool is_hf_directory(const std::filesystem::path& path);
 
-/// The config of a run that starts from such a directory: its model, one sequence of the model's
-/// full length a batch, all else by default.
-Config gpt2_run_config(const std::filesystem::path& directory);
+/// The config of a run that starts from such a directory, of a GPT-2 or a Mamba-2: its model, one
+/// sequence a batch, of a GPT-2 of its full length, all else by default.
+Config hf_run_config(const std::filesystem::path& directory);
 
 /// GPT-2's tokenizer from `bpe`, or else from `directory` where its files lie there; may be null.
 std::unique_ptr<Tokenizer> find_gpt2_tokenizer(const std::filesystem::path& bpe,

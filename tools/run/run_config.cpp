@@ -28,10 +28,16 @@ void CheckpointConfig::validate(const std::string& prefix) const {
   check_range(keep_last >= 1, prefix + "keep_last", keep_last, "a positive integer");
 }
 
+void Config::choose_fields(const ConfigNode& root) {
+  if (const ConfigNode* section = root.find("model")) {
+    model.choose_fields(*section);
+  }
+}
+
 void Config::validate(const std::string& prefix) const {
-  check_range(
-      train.seq_len <= model.gpt.max_seq_len, prefix + "train.seq_len", train.seq_len,
-      fmt::format("at most model.max_seq_len {}, the position table", model.gpt.max_seq_len));
+  const std::int64_t longest = model.max_seq_len();
+  check_range(longest == 0 || train.seq_len <= longest, prefix + "train.seq_len", train.seq_len,
+              fmt::format("at most model.max_seq_len {}, the position table", longest));
   // Whether this machine has the device is asked by what runs on it: plans need none.
   const bool is_cuda = read_device(device).is_cuda();
   check_range(is_cuda || train.dtype != TrainDType::kBF16, prefix + "train.dtype", train.dtype,

@@ -71,7 +71,7 @@ struct TrainConfig {
     visit("log_every", log_every, "steps between console lines, > 0");
     visit("init_from", init_from,
           "weights to start from: a run, a checkpoint, or a directory "
-          "with Hugging Face GPT-2 weights");
+          "with Hugging Face weights");
   }
   void validate(const std::string& prefix) const;
 };
@@ -129,6 +129,7 @@ struct Config {
     visit("eval", eval, "");
     visit("checkpoint", checkpoint, "");
   }
+  void choose_fields(const ConfigNode& root);
   void validate(const std::string& prefix) const;
 
   std::int64_t tokens_per_step() const {

@@ -2,6 +2,7 @@
 
 #include "engine/io/checkpoint.h"
 #include "models/gpt/hf_weights.h"
+#include "models/hybrid/hf_mamba2.h"
 #include "tools/run/run_directory.h"
 
 namespace ghost {
@@ -15,10 +16,12 @@ void load_weights(const fs::path& source, LanguageModel& model) {
       load_model(source, model.architecture(), named_values(model.parameters()));
       return;
     }
-    auto* gpt = dynamic_cast<Gpt*>(&model);
-    GHOST_CHECK(gpt != nullptr, "{}: Hugging Face GPT-2 weights do not fit a {}", source.string(),
-                model.architecture());
-    import_gpt2_weights(SafetensorsFile(is_file ? source : source / "model.safetensors"), *gpt);
+    const SafetensorsFile file(is_file ? source : source / "model.safetensors");
+    if (auto* gpt = dynamic_cast<Gpt*>(&model)) {
+      import_gpt2_weights(file, *gpt);
+    } else {
+      import_mamba2_weights(file, dynamic_cast<Hybrid&>(model));
+    }
     return;
   }
   load_model(find_checkpoint(source, "last"), model.architecture(),

@@ -17,9 +17,29 @@ struct TrainOptions {
   bool list_keys = false;
 };
 
+/// The section whose keys hang on its type.
+struct ModelKeys {
+  ModelConfig model;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("model", model, "");
+  }
+};
+
+void list_keys() {
+  std::cout << describe_config<Config>();
+  for (const auto& [type, name] : EnumNames<ModelType>::kNames) {
+    if (type != Config{}.model.type) {
+      std::cout << "\nwith model.type: " << name << '\n'
+                << describe_config(ModelKeys{.model = {.type = type}});
+    }
+  }
+}
+
 void train(const TrainOptions& options) {
   if (options.list_keys) {
-    std::cout << describe_config<Config>();
+    list_keys();
     return;
   }
   if (!options.resume.empty() && !std::filesystem::is_directory(options.resume)) {

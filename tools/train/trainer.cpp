@@ -112,10 +112,10 @@ void Trainer::begin(StartMode mode) {
 
 void Trainer::announce() {
   console_.note(fmt::format(
-      "{}: {} parameters, {} FLOPs a token (6 N + 12 L C T), {} tokens a step, {} on {}",
+      "{}: {} parameters, {} FLOPs a token ({}), {} tokens a step, {} on {}",
       model_->architecture(),
       format_short(static_cast<double>(model_->parameters().num_elements())),
-      format_short(model_->flops_per_token(config_.train.seq_len)),
+      format_short(model_->flops_per_token(config_.train.seq_len)), model_->flops_formula(),
       format_count(config_.tokens_per_step()), enum_name(config_.train.dtype),
       config_.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
                               : step_->context().device().name()));

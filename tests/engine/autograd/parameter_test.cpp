@@ -90,6 +90,48 @@ TEST_CASE("a truncated normal ends at two deviations and keeps its own", "[autog
   CHECK(static_cast<double>(beyond) / n == Approx(0.0923).epsilon(0.06));
 }
 
+TEST_CASE("kinds with bounds fill them evenly", "[autograd]") {
+  struct Kind {
+    Init init;
+    double (*even)(double);  // what makes the values uniform again
+    double low;
+    double high;
+  };
+  const Kind kKinds[] = {
+      {{.kind = InitKind::kUniform, .low = -2, .high = 3}, [](double x) { return x; }, -2, 3},
+      {{.kind = InitKind::kLogOfUniform, .low = 1, .high = 16},
+       [](double x) { return std::exp(x); },
+       1,
+       16},
+      {{.kind = InitKind::kInverseSoftplus, .low = 0.001, .high = 0.1},
+       [](double x) { return std::log(std::log1p(std::exp(x))); },
+       std::log(0.001),
+       std::log(0.1)}};
+  for (const Kind& kind : kKinds) {
+    ParameterStore store;
+    const Parameter& parameter = store.declare("p", {4001}, Decay::kNo, kind.init);
+    store.materialize(make_allocator(Device{}), DType::kF64);
+    store.initialize(/*seed=*/3);
+    double mean = 0;
+    double square = 0;
+    for (const double value : values_of(parameter.value)) {
+      const double share = (kind.even(value) - kind.low) / (kind.high - kind.low);
+      CHECK(share >= 0);
+      CHECK(share <= 1);
+      mean += share / 4001;
+      square += share * share / 4001;
+    }
+    CHECK(mean == Approx(1.0 / 2).epsilon(0.04));  // four standard errors
+    CHECK(square == Approx(1.0 / 3).epsilon(0.06));
+  }
+  ParameterStore store;
+  const Parameter& constant =
+      store.declare("p", {3}, Decay::kNo, {.kind = InitKind::kUniform, .low = 0.3, .high = 0.3});
+  store.materialize(make_allocator(Device{}), DType::kF64);
+  store.initialize(/*seed=*/3);
+  CHECK(values_of(constant.value) == std::vector<double>(3, 0.3));
+}
+
 TEST_CASE("initial values are a function of seed and parameter", "[autograd]") {
   const auto allocator = make_allocator(Device{});
   Store a;

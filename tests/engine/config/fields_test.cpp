@@ -239,6 +239,33 @@ TEST_CASE("a section is read by itself under its own name", "[config]") {
                     "a.yaml:3: schedule.peak is 0; expected a positive number");
 }
 
+struct Shaped {
+  bool is_round = false;
+  std::int64_t radius = 1;
+  std::int64_t side = 2;
+
+  template <class Visit>
+  void each_field(Visit&& visit) {
+    visit("round", is_round, "");
+    is_round ? visit("radius", radius, "") : visit("side", side, "");
+  }
+  void choose_fields(const ConfigNode& root) {
+    const ConfigNode* round = root.find("round");
+    is_round = round != nullptr && round->scalar == "true";
+  }
+};
+
+TEST_CASE("fields may hang on what the file says", "[config]") {
+  const auto read = [](std::string_view text) {
+    return read_config<Shaped>(parse_config(text, "a.yaml"));
+  };
+  CHECK(read("side: 5").side == 5);
+  CHECK(read("radius: 5\nround: true").radius == 5);
+  CHECK_THROWS_WITH(read("round: true\nside: 5"), "a.yaml:2: unknown key side");
+  CHECK_THROWS_WITH(read("round: maybe"), test::contains_text("a.yaml:1: round is \"maybe\""));
+  CHECK(describe_config(read("round: true")).find("radius = 1") != std::string::npos);
+}
+
 TEST_CASE("a written config reads back to an equal one", "[config]") {
   const RunConfig config{
       .name = "quotes \" \\ # : {} \n\t and \x01, ü",
