@@ -355,7 +355,7 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
 
 void GradientSketch::form(const Context& ctx,
                           const std::function<void(const LogitsSketch&)>& fill) {
-  if (ctx.device().is_cuda()) {
+  if (ctx.device().is_cuda() && !ctx.device().is_dry) {
     dispatch(
         ctx, [] {}, [&] { form_on_gpu(ctx, fill); });
     return;
@@ -363,7 +363,7 @@ void GradientSketch::form(const Context& ctx,
   std::vector<double> matrix;
   std::vector<double> row_squares;
   LogitsSketch target{.bins = &bins_, .out = values_, .squared_norm = &squared_norm_};
-  if (sketch_->is_dense() && !ctx.device().is_dry()) {
+  if (sketch_->is_dense() && !ctx.device().is_dry) {
     matrix = dense_sketch_columns(sketch_->config_.sketch, sketch_->stream_, sketch_->rank(),
                                   sketch_->rows(), /*first=*/0, sketch_->rows());
     target.matrix = &matrix;
@@ -373,7 +373,7 @@ void GradientSketch::form(const Context& ctx,
     target.row_squares = row_squares.data();
   }
   fill(target);
-  if (!row_squares.empty() && !ctx.device().is_dry()) {
+  if (!row_squares.empty() && !ctx.device().is_dry) {
     const std::vector<double> of_x = values_in_f64(sketch_->row_norms_);
     for (std::size_t i = 0; i < row_squares.size(); ++i) {
       norm_products_ += of_x[i] * of_x[i] * row_squares[i];

@@ -140,7 +140,7 @@ void ParameterStore::initialize(std::uint64_t seed) {
   constexpr double kTruncatedStd = 0.87962566103423978;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = *parameters_[i];
-    if (parameter.value.device().is_dry()) {
+    if (parameter.value.device().is_dry) {
       continue;
     }
     const RandomStream stream{

@@ -126,7 +126,7 @@ void Communicator::check_peer(CommOp op, int peer, std::string_view role) const 
 
 void Communicator::check_tensor(CommOp op, const Tensor& x) const {
   GHOST_CHECK(x.defined(), "{}: the tensor is undefined", who(op));
-  GHOST_CHECK(size_ == 1 || !x.device().is_dry(),
+  GHOST_CHECK(size_ == 1 || !x.device().is_dry,
               "{}: the tensor lies on a dry device; expected one with elements", who(op));
 }
 

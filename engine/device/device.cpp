@@ -8,15 +8,8 @@
 namespace ghost {
 
 std::string Device::name() const {
-  switch (type) {
-    case DeviceType::kCpu:
-      return "cpu";
-    case DeviceType::kCuda:
-      return fmt::format("cuda:{}", index);
-    case DeviceType::kDry:
-      return "dry";
-  }
-  return {};
+  return fmt::format("{}{}", is_dry ? "dry " : "",
+                     is_cuda() ? fmt::format("cuda:{}", index) : "cpu");
 }
 
 Device read_device(std::string_view text) {

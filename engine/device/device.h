@@ -11,23 +11,21 @@ inline constexpr bool kHasCuda = true;
 inline constexpr bool kHasCuda = false;
 #endif
 
-enum class DeviceType {
-  kCpu,
-  kCuda,
-  kDry,  // shapes and bytes only: no memory is allocated, no kernel runs (plans, `inspect`)
-};
+enum class DeviceType { kCpu, kCuda };
 
 /// Where a tensor lives and its kernels run.
 struct Device {
   DeviceType type = DeviceType::kCpu;
   int index = 0;
+  /// Shapes and bytes only, as they would be on the device: no memory is allocated, no kernel runs,
+  /// and the build need not know the device (plans, `inspect`).
+  bool is_dry = false;
 
   bool is_cpu() const { return type == DeviceType::kCpu; }
   bool is_cuda() const { return type == DeviceType::kCuda; }
-  bool is_dry() const { return type == DeviceType::kDry; }
   bool operator==(const Device&) const = default;
 
-  /// "cpu", "cuda:0" or "dry".
+  /// "cpu", "cuda:0" or, for example, "dry cpu".
   std::string name() const;
 };
 

@@ -8,9 +8,10 @@ namespace ghost {
 /// have that backend, nothing on a dry device.
 template <typename Cpu, typename Cuda>
 void dispatch(const Device& device, Cpu&& cpu, Cuda&& cuda) {
+  if (device.is_dry) {
+    return;
+  }
   switch (device.type) {
-    case DeviceType::kDry:
-      return;
     case DeviceType::kCpu:
       cpu();
       return;

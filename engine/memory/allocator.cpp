@@ -49,7 +49,7 @@ class CpuAllocator final : public CachingAllocator {
 
 class DryAllocator final : public Allocator {
  public:
-  DryAllocator() : Allocator(Device{.type = DeviceType::kDry}) {}
+  explicit DryAllocator(const Device& device) : Allocator(device) {}
   std::byte* allocate(std::int64_t bytes, MemoryTag tag) override {
     meter_.add(tag, metered_bytes(bytes));
     return nullptr;
@@ -62,11 +62,12 @@ class DryAllocator final : public Allocator {
 }  // namespace
 
 std::shared_ptr<Allocator> make_allocator(const Device& device) {
+  if (device.is_dry) {
+    return std::make_shared<DryAllocator>(device);
+  }
   switch (device.type) {
     case DeviceType::kCpu:
       return std::make_shared<CpuAllocator>();
-    case DeviceType::kDry:
-      return std::make_shared<DryAllocator>();
     case DeviceType::kCuda:
       if constexpr (kHasCuda) {
         return cuda::make_allocator(device);

@@ -5,7 +5,7 @@
 namespace ghost {
 
 Tensor host_place(const Tensor& x) {
-  return x.device().is_cuda()
+  return x.device().is_cuda() && !x.device().is_dry
              ? Tensor(make_allocator(Device{}), x.shape(), x.dtype(), x.storage()->tag())
              : x;
 }

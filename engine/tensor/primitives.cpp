@@ -16,7 +16,7 @@ void check_pair(const char* what, const Tensor& destination, const Tensor& sourc
 }
 
 void check_device(const char* what, const Tensor& destination, const Tensor& source) {
-  GHOST_CHECK(destination.device() == source.device() || destination.device().is_dry(),
+  GHOST_CHECK(destination.device() == source.device() || destination.device().is_dry,
               "{} from {} to {}; expected one device", what, source.device().name(),
               destination.device().name());
 }
@@ -107,7 +107,7 @@ void copy(const Tensor& destination, const Tensor& source) {
   check_pair("copy", destination, source);
   GHOST_CHECK(destination.dtype() == source.dtype(), "copy from {} to {}; expected one dtype",
               dtype_name(source.dtype()), dtype_name(destination.dtype()));
-  if (destination.raw() == source.raw() || source.device().is_dry()) {
+  if (destination.raw() == source.raw() || source.device().is_dry) {
     return;
   }
   const Tensor& leading = source.device().is_cuda() ? source : destination;
@@ -152,7 +152,7 @@ void scale(const Tensor& x, double factor) {
 
 double item(const Tensor& x) {
   GHOST_CHECK(x.numel() == 1, "item of a tensor of shape {}; expected one element", x.shape());
-  if (x.device().is_dry()) {
+  if (x.device().is_dry) {
     return 0;
   }
   const Tensor host = on_host(x);

@@ -7,7 +7,7 @@
 namespace ghost {
 
 std::optional<NonfiniteElement> first_nonfinite(const Tensor& x) {
-  if (!x.defined() || x.device().is_dry() || !is_floating(x.dtype())) {
+  if (!x.defined() || x.device().is_dry || !is_floating(x.dtype())) {
     return std::nullopt;
   }
   const Tensor host = on_host(x);

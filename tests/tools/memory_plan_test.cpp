@@ -99,6 +99,22 @@ TEST_CASE("a dry step plans exactly what a real step holds", "[tools]") {
   }
 }
 
+// A GPU holds this head's logits as exponentials, a CPU only fewer of them.
+TEST_CASE("the plan of a GPU's step needs no GPU", "[tools]") {
+  Config config = small_config(Recompute::kNone, 2);
+  config.model.gpt.vocab_size = 1 << 16;
+  config.train.batch_size = 16;
+  const std::int64_t logits = config.train.batch_size * config.train.seq_len << 16;
+  REQUIRE(logits > 1 << 22);
+  const MemoryPlan on_cpu = plan_memory(config, 0);
+  config.device = "cuda:1";
+  const MemoryPlan on_gpu = plan_memory(config, 0);
+  CHECK(on_gpu.kept_peak > on_cpu.kept_peak + logits * 4);
+  config.train.dtype = TrainDType::kBF16;
+  CHECK(plan_memory(config, 0).block_bytes(/*with_statistics=*/false) ==
+        on_cpu.block_bytes(/*with_statistics=*/false) / 2);
+}
+
 TEST_CASE("a step in steady state asks the system for no memory", "[tools]") {
   for (const Option& option : kOptions) {
     INFO("recompute: " << enum_name(option.recompute));

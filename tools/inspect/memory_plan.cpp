@@ -31,7 +31,9 @@ double gemm_flops(const GemmCounts& gemms) {
 
 MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
   const auto model = make_model(config.model, vocab_size);
-  TrainingStep step(config, *model, Device{.type = DeviceType::kDry});
+  Device device = read_device(config.device);
+  device.is_dry = true;
+  TrainingStep step(config, *model, device);
   Context& ctx = step.context();
   MemoryPlan plan;
   ctx.attach_gemm_counts(&plan.gemms);

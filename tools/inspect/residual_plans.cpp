@@ -15,7 +15,7 @@ using ModuleRole = std::pair<std::string, Role>;
 /// Every residual that the model declares, by module and role, when nothing is recomputed.
 std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size) {
   const auto model = make_model(config.model, vocab_size);
-  Context ctx(Device{.type = DeviceType::kDry});
+  Context ctx(Device{.is_dry = true});
   model->parameters().materialize(ctx.allocator(), parameter_dtype(config.train.dtype),
                                   activation_dtype(config.train.dtype));
   Tape tape;

@@ -12,7 +12,7 @@ TokenBatch::TokenBatch(const Context& ctx, const Shape& shape)
       host_targets_(host_place(targets_)) {}
 
 void TokenBatch::load(const Fill& fill) {
-  if (inputs_.device().is_dry()) {
+  if (inputs_.device().is_dry) {
     return;
   }
   fill(host_inputs_.span<std::int32_t>(), host_targets_.span<std::int32_t>());

@@ -87,7 +87,7 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
       step_numbers(ctx_, model_.parameters(), losses_, config_.optimizer.grad_clip);
   optimizer_->step(ctx_, model_.parameters(),
                    {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
-  if (ctx_.device().is_dry()) {
+  if (ctx_.device().is_dry) {
     return facts;
   }
   // The one place of a step where the host waits for the device.

@@ -56,7 +56,7 @@ TEST_CASE("dispatch runs kernels on the CPU and nothing on a dry device", "[auto
   int runs = 0;
   dispatch(Context(Device{}), [&] { ++runs; });
   CHECK(runs == 1);
-  dispatch(Context(Device{.type = DeviceType::kDry}), [&] { ++runs; });
+  dispatch(Context(Device{.is_dry = true}), [&] { ++runs; });
   CHECK(runs == 1);
 }
 

@@ -174,7 +174,7 @@ TEST_CASE("unreached parameters end a step with zero gradients", "[autograd]") {
 }
 
 TEST_CASE("a dry store has shapes and bytes only", "[autograd]") {
-  const auto allocator = make_allocator({.type = DeviceType::kDry});
+  const auto allocator = make_allocator({.is_dry = true});
   Store s;
   s.store.materialize(allocator, DType::kF32);
   s.store.initialize(1);

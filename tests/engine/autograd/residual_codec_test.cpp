@@ -214,8 +214,8 @@ TEST_CASE("int8 does not hide what is not finite", "[autograd]") {
 }
 
 TEST_CASE("encoded residuals take the bytes that they claim", "[autograd]") {
-  for (const DeviceType type : {DeviceType::kCpu, DeviceType::kDry}) {
-    const auto allocator = make_allocator({.type = type});
+  for (const bool is_dry : {false, true}) {
+    const auto allocator = make_allocator({.is_dry = is_dry});
     const Tensor x(allocator, {100, 64}, DType::kF32, MemoryTag::kWorkspace);
     fill(x, 1);
     const MemoryMeter& meter = allocator->meter();

@@ -13,7 +13,7 @@ namespace ghost::test {
 template <typename Rule>
 Tensor build(const Context& ctx, const Shape& shape, DType dtype, Rule&& rule) {
   Tensor out = ctx.empty(shape, dtype);
-  if (!ctx.device().is_dry()) {
+  if (!ctx.device().is_dry) {
     visit_real(dtype, [&]<typename T>() {
       for (std::int64_t i = 0; i < out.numel(); ++i) {
         out.data<T>()[i] = static_cast<T>(rule(i));

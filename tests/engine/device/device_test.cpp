@@ -11,7 +11,9 @@ namespace {
 TEST_CASE("devices have names", "[device]") {
   CHECK(Device{}.name() == "cpu");
   CHECK(Device{.type = DeviceType::kCuda, .index = 3}.name() == "cuda:3");
-  CHECK(Device{.type = DeviceType::kDry}.name() == "dry");
+  CHECK(Device{.is_dry = true}.name() == "dry cpu");
+  CHECK(Device{.type = DeviceType::kCuda, .index = 1, .is_dry = true}.name() == "dry cuda:1");
+  CHECK_FALSE(Device{.is_dry = true} == Device{});
   CHECK(Device{} == Device{.type = DeviceType::kCpu});
   CHECK_FALSE(Device{.type = DeviceType::kCuda, .index = 1} ==
               Device{.type = DeviceType::kCuda, .index = 2});

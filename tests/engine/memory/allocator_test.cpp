@@ -225,7 +225,7 @@ TEST_CASE("random traffic never overlaps and merges back", "[memory]") {
 }
 
 TEST_CASE("a dry allocator meters without memory", "[memory]") {
-  const auto allocator = make_allocator({.type = DeviceType::kDry});
+  const auto allocator = make_allocator({.is_dry = true});
   CHECK(allocator->allocate(std::int64_t{1} << 50, kTag) == nullptr);
   CHECK(allocator->meter().current(kTag) == std::int64_t{1} << 50);
   CHECK(allocator->num_system_allocations() == 0);

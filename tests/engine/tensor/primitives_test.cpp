@@ -92,7 +92,7 @@ TEST_CASE("item reads the one element", "[tensor]") {
 }
 
 TEST_CASE("primitives do nothing on a dry device", "[tensor]") {
-  const auto allocator = make_allocator({.type = DeviceType::kDry});
+  const auto allocator = make_allocator({.is_dry = true});
   const Tensor x = make(allocator, {4}, DType::kF32);
   const Tensor y = make(allocator, {4}, DType::kBF16);
   fill(x, 1);

@@ -74,7 +74,7 @@ TEST_CASE("storage changes its tag and is never mistaken for another", "[tensor]
 }
 
 TEST_CASE("a dry tensor has a shape and bytes but no elements", "[tensor]") {
-  const auto allocator = make_allocator({.type = DeviceType::kDry});
+  const auto allocator = make_allocator({.is_dry = true});
   const Tensor x(allocator, {1 << 20, 1 << 20}, DType::kF32, MemoryTag::kParameters);
   CHECK(x.data<float>() == nullptr);
   CHECK(x.slice(5, 9).raw() == nullptr);

@@ -100,8 +100,8 @@ TEST_CASE("adamw in f32 follows f64", "[optim]") {
 }
 
 TEST_CASE("adamw names its state and meters it as optimizer memory", "[optim]") {
-  for (const DeviceType type : {DeviceType::kCpu, DeviceType::kDry}) {
-    Context ctx(Device{.type = type});
+  for (const bool is_dry : {false, true}) {
+    Context ctx(Device{.is_dry = is_dry});
     SmallStore small(ctx, DType::kF32, 64);
     AdamW optimizer(kOptions, ctx, small.store);
     const auto state = optimizer.state();

@@ -70,7 +70,7 @@ TEST_CASE("gradient_norm of large f32 gradients does not overflow", "[optim]") {
 }
 
 TEST_CASE("gradient_norm is 0 on a dry device", "[optim]") {
-  Context ctx(Device{.type = DeviceType::kDry});
+  Context ctx(Device{.is_dry = true});
   ParameterStore store;
   store.declare("p", {2}, Decay::kNo, {});
   store.materialize(ctx.allocator(), DType::kF32);

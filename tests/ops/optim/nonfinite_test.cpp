@@ -36,7 +36,7 @@ TEST_CASE("first_nonfinite names the first offending element", "[optim]") {
 }
 
 TEST_CASE("first_nonfinite finds nothing on a dry device", "[optim]") {
-  Context ctx(Device{.type = DeviceType::kDry});
+  Context ctx(Device{.is_dry = true});
   ParameterStore store;
   store.declare("p", {2}, Decay::kNo, {});
   store.materialize(ctx.allocator(), DType::kF32);
