@@ -33,8 +33,7 @@ TEST_CASE("One rank has every operation", "[comm]") {
 
 TEST_CASE("One rank takes tensors without elements", "[comm]") {
   SelfCommunicator self;
-  const Tensor x(make_allocator({.is_dry = true}), {3}, DType::kF32,
-                 MemoryTag::kGradients);
+  const Tensor x(make_allocator({.is_dry = true}), {3}, DType::kF32, MemoryTag::kGradients);
   REQUIRE_NOTHROW(self.all_reduce(x));
   REQUIRE_NOTHROW(self.broadcast(x, 0));
   REQUIRE_NOTHROW(self.all_gather(x, x));
@@ -168,8 +167,8 @@ TEST_CASE("Operations of a communicator refuse what they cannot do", "[comm]") {
   CHECK_THROWS_WITH(
       run_ranks(2, kPatient,
                 [](Communicator& comm) {
-                  comm.all_reduce(Tensor(make_allocator({.is_dry = true}), {3},
-                                         DType::kF32, MemoryTag::kGradients));
+                  comm.all_reduce(Tensor(make_allocator({.is_dry = true}), {3}, DType::kF32,
+                                         MemoryTag::kGradients));
                 }),
       contains_text("of 2: the tensor lies on a dry device; expected one with elements"));
 }
