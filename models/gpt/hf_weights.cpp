@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
-#include "engine/io/weights.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
+#include "models/hf_directory.h"
 
 namespace ghost {
 namespace {
@@ -105,8 +105,7 @@ void import_gpt2_weights(const SafetensorsFile& file, Gpt& model) {
       read_tensor(file, stored, in_out);
       copy(parameter->value, transposed(in_out));
     } else if (is_embedding(parameter->name)) {
-      fill_zero(parameter->value);
-      read_tensor(file, stored, parameter->value.slice(0, model.vocab_size()));
+      read_vocabulary(file, stored, parameter->value, model.vocab_size());
     } else {
       read_tensor(file, stored, parameter->value);
     }
@@ -156,11 +155,7 @@ void export_gpt2(const Gpt& model, const fs::path& directory) {
       {"attn_pdrop", 0.0},
       {"torch_dtype", "float32"},
   };
-  std::error_code error;
-  fs::create_directories(directory, error);
-  GHOST_CHECK(!error, "{}: cannot create the directory: {}", directory.string(), error.message());
-  write_tensors(directory / "model.safetensors", tensors);
-  write_file_atomically(directory / "config.json", facts.dump(2) + "\n");
+  write_hf_directory(directory, tensors, facts);
 }
 
 }  // namespace ghost

@@ -5,8 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
-#include "engine/io/weights.h"
-#include "engine/tensor/primitives.h"
+#include "models/hf_directory.h"
 
 namespace ghost {
 namespace {
@@ -155,10 +154,8 @@ HybridConfig read_mamba2_config(const fs::path& config_json) {
 void import_mamba2_weights(const SafetensorsFile& file, Hybrid& model) {
   for (const auto& parameter : model.parameters().all()) {
     const TensorView& stored = stored_tensor(file, parameter->name);
-    if (has_vocabulary(parameter->name) && !stored.shape.empty() &&
-        stored.shape[0] < parameter->shape[0]) {
-      fill_zero(parameter->value);
-      read_tensor(file, stored, parameter->value.slice(0, model.vocab_size()));
+    if (has_vocabulary(parameter->name)) {
+      read_vocabulary(file, stored, parameter->value, model.vocab_size());
     } else {
       read_tensor(file, stored, parameter->value);
     }
@@ -205,11 +202,7 @@ void export_mamba2(const Hybrid& model, const fs::path& directory) {
   if (!mixer.dt_limit.empty()) {
     facts["time_step_limit"] = mixer.dt_limit;
   }
-  std::error_code error;
-  fs::create_directories(directory, error);
-  GHOST_CHECK(!error, "{}: cannot create the directory: {}", directory.string(), error.message());
-  write_tensors(directory / "model.safetensors", tensors);
-  write_file_atomically(directory / "config.json", facts.dump(2) + "\n");
+  write_hf_directory(directory, tensors, facts);
 }
 
 }  // namespace ghost

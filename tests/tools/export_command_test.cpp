@@ -41,6 +41,17 @@ void run_well(const TestDir& dir, const std::string& arguments) {
   CHECK(outcome.err.empty());
 }
 
+// Of a run or exported weights, on the tiny text.
+double loss_of(const TestDir& dir, const std::string& path) {
+  const Outcome outcome =
+      run_program(dir, "eval " + path +
+                           " --json --set data.val=tiny_char/val_*.bin --set train.batch_size=3 "
+                           "--set train.seq_len=8 --set eval.batches=4");
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  return json::parse(outcome.out).at("val_loss").get<double>();
+}
+
 TEST_CASE("export and import keep every parameter", "[tools]") {
   const TestDir dir;
   train_tiny_run(dir);
@@ -67,15 +78,7 @@ TEST_CASE("an imported run can be evaluated and started from", "[tools]") {
   train_tiny_run(dir);
   run_well(dir, "export runs/tiny --out hf");
   run_well(dir, "import hf --out runs/again");
-  const std::string split =
-      " --json --set data.val=tiny_char/val_*.bin --set train.batch_size=3 --set train.seq_len=8 "
-      "--set eval.batches=4";
-  const auto loss = [&](const std::string& path) {
-    const Outcome outcome = run_program(dir, "eval " + path + split);
-    INFO(outcome.err);
-    REQUIRE(outcome.code == 0);
-    return json::parse(outcome.out).at("val_loss").get<double>();
-  };
+  const auto loss = [&](const std::string& path) { return loss_of(dir, path); };
   CHECK(loss("runs/again") == loss("runs/tiny"));
   CHECK(loss("hf") == loss("runs/tiny"));
   for (const std::string source : {"hf", "runs/again"}) {
@@ -97,15 +100,7 @@ TEST_CASE("export and import keep every parameter of a Mamba-2", "[tools]") {
   run_well(dir, "train tiny.yaml");
   run_well(dir, "export runs/tiny --out hf");
   run_well(dir, "import hf --out runs/again");
-  const std::string split =
-      " --json --set data.val=tiny_char/val_*.bin --set train.batch_size=3 --set train.seq_len=8 "
-      "--set eval.batches=4";
-  const auto loss = [&](const std::string& path) {
-    const Outcome outcome = run_program(dir, "eval " + path + split);
-    INFO(outcome.err);
-    REQUIRE(outcome.code == 0);
-    return json::parse(outcome.out).at("val_loss").get<double>();
-  };
+  const auto loss = [&](const std::string& path) { return loss_of(dir, path); };
   CHECK(loss("runs/again") == loss("runs/tiny"));
   CHECK(loss("hf") == loss("runs/tiny"));
   run_well(dir,
