@@ -5,14 +5,15 @@
 
 namespace ghost {
 
-Tensor BlockStack::forward(Context& ctx, const Tensor& x) const {
+Tensor BlockStack::forward(Context& ctx, const Tensor& x, std::int64_t begin,
+                           std::int64_t end) const {
   Tensor stream = x;
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+  for (std::int64_t i = begin; i < end; ++i) {
     const Context::Scope scope(ctx, fmt::format("blocks.{}", i));
-    stream =
-        checkpoint(ctx, stream, [block = blocks_[i].get()](Context& inner, const Tensor& input) {
-          return block->forward(inner, input);
-        });
+    const Block* block = blocks_[static_cast<std::size_t>(i)].get();
+    stream = checkpoint(ctx, stream, [block](Context& inner, const Tensor& input) {
+      return block->forward(inner, input);
+    });
   }
   return stream;
 }

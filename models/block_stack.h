@@ -15,7 +15,11 @@ class BlockStack {
 
   /// [B, T, C] -> [B, T, C]. Where the plan's `recompute` is block, each block keeps its input
   /// only.
-  Tensor forward(Context& ctx, const Tensor& x) const;
+  Tensor forward(Context& ctx, const Tensor& x) const { return forward(ctx, x, 0, size()); }
+  /// The same of blocks [begin, end) alone.
+  Tensor forward(Context& ctx, const Tensor& x, std::int64_t begin, std::int64_t end) const;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(blocks_.size()); }
 
   GenerationState start(Context& ctx, std::int64_t batch, std::int64_t max_length) const;
   /// The next T tokens [B, T, C], given the state of those before, which moves on; of the result

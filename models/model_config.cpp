@@ -2,6 +2,7 @@
 
 #include "models/gpt/gpt.h"
 #include "models/hybrid/hybrid.h"
+#include "models/lbi/lbi_model.h"
 
 namespace ghost {
 
@@ -12,10 +13,16 @@ void ModelConfig::choose_fields(const ConfigNode& section) {
       type = known;
     }
   }
+  if (section.find("regions") != nullptr && !regions.has_value()) {
+    regions.emplace();
+  }
 }
 
 void ModelConfig::validate(const std::string& prefix) const {
   is_gpt() ? gpt.validate(prefix) : as_hybrid().validate(prefix);
+  if (regions.has_value()) {
+    regions->validate_for(is_gpt() ? gpt.layers : hybrid.layers, prefix + "regions.");
+  }
 }
 
 HybridConfig ModelConfig::as_hybrid() const {
@@ -34,14 +41,20 @@ std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, std::int64_
     fail<ConfigError>("model.vocab_size is {}; the tokenizer of the data has {} tokens", vocab_size,
                       data_vocab_size);
   }
+  std::unique_ptr<LayeredModel> layers;
   if (config.is_gpt()) {
     GptConfig gpt = config.gpt;
     gpt.vocab_size = vocab_size;
-    return std::make_unique<Gpt>(gpt);
+    layers = std::make_unique<Gpt>(gpt);
+  } else {
+    HybridConfig hybrid = config.as_hybrid();
+    hybrid.vocab_size = vocab_size;
+    layers = std::make_unique<Hybrid>(hybrid, std::string(enum_name(config.type)));
   }
-  HybridConfig hybrid = config.as_hybrid();
-  hybrid.vocab_size = vocab_size;
-  return std::make_unique<Hybrid>(hybrid, std::string(enum_name(config.type)));
+  if (config.regions.has_value()) {
+    return std::make_unique<LbiModel>(*config.regions, std::move(layers));
+  }
+  return layers;
 }
 
 }  // namespace ghost

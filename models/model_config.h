@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/config/config_tree.h"
@@ -8,6 +9,7 @@
 #include "models/gpt/gpt_config.h"
 #include "models/hybrid/hybrid_config.h"
 #include "models/language_model.h"
+#include "models/lbi/regions_config.h"
 
 namespace ghost {
 
@@ -26,10 +28,14 @@ struct ModelConfig {
   ModelType type = ModelType::kGpt;
   GptConfig gpt;
   HybridConfig hybrid;  // of all other types; mamba2 and mamba3 set its layer_types
+  std::optional<RegionsConfig> regions;  // where the file has the section: LbiModel of these layers
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("type", type, "architecture");
+    if (regions.has_value()) {
+      visit("regions", *regions, "");
+    }
     if (type == ModelType::kGpt) {
       gpt.each_field(visit);
       return;
@@ -48,7 +54,8 @@ struct ModelConfig {
       visit("attention", hybrid.attention, "");
     }
   }
-  /// Takes the type from a `model` section, as the other keys hang on it.
+  /// Takes the type from a `model` section, as the other keys hang on it, and whether the section
+  /// has `regions`.
   void choose_fields(const ConfigNode& section);
   void validate(const std::string& prefix) const;
 

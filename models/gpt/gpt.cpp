@@ -4,8 +4,6 @@
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/layer_norm.h"
-#include "ops/linear.h"
-#include "ops/linear_cross_entropy.h"
 
 namespace ghost {
 
@@ -51,34 +49,15 @@ Tensor Gpt::final_norm(Context& ctx, const Tensor& x) const {
                     ln_f_bias_ == nullptr ? Tensor{} : ctx.use(*ln_f_bias_), config_.norm_eps);
 }
 
-Tensor Gpt::features(Context& ctx, const Tensor& tokens) const {
-  return final_norm(ctx, blocks_.forward(ctx, embed(ctx, tokens, /*start=*/0)));
-}
-
-Tensor Gpt::loss(Context& ctx, const Tensor& tokens, const Tensor& targets) {
-  const Tensor x = features(ctx, tokens);
-  const Context::Scope scope(ctx, "head");
-  return linear_cross_entropy(ctx, x, ctx.use(head()), targets, {.vocab_size = config_.vocab_size});
-}
-
-Tensor Gpt::logits(Context& ctx, const Tensor& tokens) {
-  const Tensor x = features(ctx, tokens);
-  const Context::Scope scope(ctx, "head");
-  return linear(ctx, x, ctx.use(head()), {});
+std::string Gpt::block_prefix(std::int64_t block) const {
+  return fmt::format("transformer.h.{}.", block);
 }
 
 GenerationState Gpt::start(Context& ctx, std::int64_t batch, std::int64_t max_length) {
   GHOST_CHECK(max_length <= config_.max_seq_len,
               "a generation of {} tokens; model.max_seq_len, the position table, is {}", max_length,
               config_.max_seq_len);
-  return blocks_.start(ctx, batch, max_length);
-}
-
-Tensor Gpt::step(Context& ctx, const Tensor& tokens, GenerationState& state) {
-  const Context::Recording off(ctx, nullptr);
-  // Only the last position of each sequence goes through the head.
-  const Tensor last = blocks_.step(ctx, embed(ctx, tokens, state.length), state);
-  return linear(ctx, final_norm(ctx, last), ctx.use(head()), {});
+  return LayeredModel::start(ctx, batch, max_length);
 }
 
 double Gpt::flops_per_token(std::int64_t seq_len) const {

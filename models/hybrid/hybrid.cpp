@@ -2,8 +2,6 @@
 
 #include "models/module.h"
 #include "ops/embedding.h"
-#include "ops/linear.h"
-#include "ops/linear_cross_entropy.h"
 #include "ops/rms_norm.h"
 
 namespace ghost {
@@ -29,7 +27,7 @@ Hybrid::Hybrid(const HybridConfig& config, std::string architecture)
   }
 }
 
-Tensor Hybrid::embed(Context& ctx, const Tensor& tokens) const {
+Tensor Hybrid::embed(Context& ctx, const Tensor& tokens, std::int64_t /*start*/) const {
   return in_module(ctx, "embedding", [&] { return embedding(ctx, tokens, ctx.use(*embedding_)); });
 }
 
@@ -38,31 +36,8 @@ Tensor Hybrid::final_norm(Context& ctx, const Tensor& x) const {
                    [&] { return rms_norm(ctx, x, ctx.use(*norm_f_), config_.norm_eps); });
 }
 
-Tensor Hybrid::features(Context& ctx, const Tensor& tokens) const {
-  return final_norm(ctx, blocks_.forward(ctx, embed(ctx, tokens)));
-}
-
-Tensor Hybrid::loss(Context& ctx, const Tensor& tokens, const Tensor& targets) {
-  const Tensor x = features(ctx, tokens);
-  const Context::Scope scope(ctx, "head");
-  return linear_cross_entropy(ctx, x, ctx.use(head()), targets, {.vocab_size = config_.vocab_size});
-}
-
-Tensor Hybrid::logits(Context& ctx, const Tensor& tokens) {
-  const Tensor x = features(ctx, tokens);
-  const Context::Scope scope(ctx, "head");
-  return linear(ctx, x, ctx.use(head()), {});
-}
-
-GenerationState Hybrid::start(Context& ctx, std::int64_t batch, std::int64_t max_length) {
-  return blocks_.start(ctx, batch, max_length);
-}
-
-Tensor Hybrid::step(Context& ctx, const Tensor& tokens, GenerationState& state) {
-  const Context::Recording off(ctx, nullptr);
-  // Only the last position of each sequence goes through the head.
-  const Tensor last = blocks_.step(ctx, embed(ctx, tokens), state);
-  return linear(ctx, final_norm(ctx, last), ctx.use(head()), {});
+std::string Hybrid::block_prefix(std::int64_t block) const {
+  return fmt::format("backbone.layers.{}.", block);
 }
 
 // A product's backward pass is twice its forward pass.

@@ -118,6 +118,43 @@ TEST_CASE("sizes of mixers that do not fit are named", "[models]") {
   attention("mlp: -1", "mlp is -1; expected a positive integer, or 0");
 }
 
+TEST_CASE("a section of regions cuts any type of model into them", "[models]") {
+  CHECK_FALSE(read("type: mamba3").regions.has_value());
+  for (const auto& [type, name] : EnumNames<ModelType>::kNames) {
+    const ModelConfig config = read(fmt::format(
+        "type: {}, layers: 4, vocab_size: 50, regions: {{state_dim: 16, backward: scan}}", name));
+    REQUIRE(config.regions.has_value());
+    CHECK(config.regions->state_dim == 16);
+    CHECK(make_model(config, 0)->architecture() == fmt::format("lbi-{}", name));
+    const std::string text = write_config(File{config});
+    const File again = read_config<File>(parse_config(text, "b.yaml"));
+    CHECK(write_config(again) == text);
+    CHECK(again.model.regions->backward == RegionsBackward::kScan);
+  }
+}
+
+TEST_CASE("regions that do not fit are named", "[models]") {
+  const auto refused = [](const std::string& keys, const std::string& message) {
+    INFO(keys);
+    CHECK_THROWS_WITH(read("layers: 4, regions: {" + keys + "}"),
+                      "a.yaml:1: model.regions." + message);
+  };
+  refused("layers_per_region: 0", "layers_per_region is 0; expected a positive integer");
+  refused("layers_per_region: 5",
+          "layers_per_region is 5; expected at most the 4 layers of the model");
+  refused("state_dim: 0", "state_dim is 0; expected at least 2, as the state is normalized");
+  refused("hidden: -1", "hidden is -1; expected a positive integer, or 0");
+  refused("variant: prefix_lm", "prefix is 0; expected a positive integer for prefix_lm");
+  refused("variant: anchor", "anchor is 0; expected a positive integer for anchor");
+  refused("variant: chunked",
+          "chunk is 0; expected a positive integer for chunked and multi_anchor");
+  refused("serial_regions: -1", "serial_regions is -1; expected at least 0");
+  refused("columns: -1", "columns is -1; expected a positive integer, or 0");
+  refused("noise: -1", "noise is -1; expected at least 0");
+  CHECK_THROWS_WITH(read("regions: {depth: 2}"),
+                    test::contains_text("a.yaml:1: unknown key model.regions.depth"));
+}
+
 // S = half of the largest even number of channels that rope_fraction allows.
 TEST_CASE("angles come in pairs of channels", "[models]") {
   CHECK(Mamba3Config{.state = 128}.angles() == 32);

@@ -15,9 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Some families list their arrays as `tensors` with a role each: input "x" becomes "input/x".
+/// Some families name their arrays `tensors`, or list them with a role each: input "x" becomes
+/// "input/x".
 nlohmann::json with_arrays(nlohmann::json manifest) {
-  if (manifest.contains("tensors")) {
+  if (manifest.contains("tensors") && manifest.at("tensors").is_object()) {
+    manifest["arrays"] = manifest.at("tensors");
+  } else if (manifest.contains("tensors")) {
     for (const nlohmann::json& facts : manifest.at("tensors")) {
       const std::string role = facts.at("role");
       manifest["arrays"][role + "/" + facts.at("name").get<std::string>()] = facts;
@@ -92,6 +95,9 @@ std::vector<GoldenCase> golden_cases(const std::string& family) {
       continue;
     }
     for (nlohmann::json& each : manifest.at("cases")) {
+      if (each.is_string()) {
+        continue;  // the name of a directory with a manifest of its own
+      }
       cases.emplace_back(path.parent_path(), std::move(each));
     }
   }
