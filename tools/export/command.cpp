@@ -59,8 +59,11 @@ void export_run(const ExportArguments& arguments) {
   const auto* gpt = dynamic_cast<const Gpt*>(run.model.get());
   if (gpt != nullptr) {
     export_gpt2(*gpt, arguments.out);
+  } else if (const auto* hybrid = dynamic_cast<const Hybrid*>(run.model.get())) {
+    export_mamba2(*hybrid, arguments.out);
   } else {
-    export_mamba2(dynamic_cast<const Hybrid&>(*run.model), arguments.out);
+    fail<ConfigError>("{}: a model of {} has no Hugging Face form", run.name,
+                      run.model->architecture());
   }
   if (const auto* tokenizer = dynamic_cast<const Gpt2Tokenizer*>(run.tokenizer.get())) {
     export_tokenizer(*tokenizer, arguments.out);
