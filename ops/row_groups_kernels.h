@@ -11,6 +11,12 @@ struct LabelGroups {
   std::int64_t num_groups;
 };
 
+/// Which counters and words of a NearestGroups' stream are what. Words 0 and 1 of a row are its
+/// sort key and sign; indices of the other two lie apart from those of the rows.
+inline constexpr std::size_t kSampleWord = 2;
+inline constexpr std::uint32_t kProjectionDraws = 0x80000000U;
+inline constexpr std::uint32_t kCodeDraws = 0xC0000000U;
+
 /// Codewords are means of samples, rows drawn without replacement. The first samples, as many as
 /// groups, level after level, are codewords themselves; in each round of k-means the codewords of a
 /// level move to the means of the samples they are nearest to. Samples and rows then lose their

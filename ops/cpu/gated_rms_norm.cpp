@@ -46,37 +46,39 @@ T sum_of_squares(GateOrder order, const T* x, const T* z, std::int64_t size) {
   return sum;
 }
 
-template <typename T>
-void forward(const GatedRmsNormForward& args) {
-  const Extents extents(args.x, args.rstd);
+/// Calls work(element, column, statistic) with where each group of each row begins in the matrices,
+/// in a row, and among the groups.
+template <typename Work>
+void for_each_group(const Extents& extents, const Work& work) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < extents.rows; ++row) {
     for (std::int64_t group = 0; group < extents.groups; ++group) {
       const std::int64_t column = group * extents.size;
-      const std::int64_t at = row * extents.cols() + column;
-      const T* x = args.x.data<T>() + at;
-      const T* z = args.z.data<T>() + at;
-      const T mean = sum_of_squares(args.order, x, z, extents.size) / static_cast<T>(extents.size);
-      const T rstd = 1 / std::sqrt(mean + static_cast<T>(args.eps));
-      args.rstd.data<T>()[row * extents.groups + group] = rstd;
-      apply_group(x, z, args.gain.data<T>() + column, rstd, args.y.data<T>() + at, extents.size);
+      work(row * extents.cols() + column, column, row * extents.groups + group);
     }
   }
 }
 
 template <typename T>
+void forward(const GatedRmsNormForward& args) {
+  const Extents extents(args.x, args.rstd);
+  for_each_group(extents, [&](std::int64_t at, std::int64_t column, std::int64_t statistic) {
+    const T* x = args.x.data<T>() + at;
+    const T* z = args.z.data<T>() + at;
+    const T mean = sum_of_squares(args.order, x, z, extents.size) / static_cast<T>(extents.size);
+    const T rstd = 1 / std::sqrt(mean + static_cast<T>(args.eps));
+    args.rstd.data<T>()[statistic] = rstd;
+    apply_group(x, z, args.gain.data<T>() + column, rstd, args.y.data<T>() + at, extents.size);
+  });
+}
+
+template <typename T>
 void apply(const GatedRmsNormApply& args) {
   const Extents extents(args.x, args.rstd);
-#pragma omp parallel for schedule(static)
-  for (std::int64_t row = 0; row < extents.rows; ++row) {
-    for (std::int64_t group = 0; group < extents.groups; ++group) {
-      const std::int64_t column = group * extents.size;
-      const std::int64_t at = row * extents.cols() + column;
-      apply_group(args.x.data<T>() + at, args.z.data<T>() + at, args.gain.data<T>() + column,
-                  args.rstd.data<T>()[row * extents.groups + group], args.y.data<T>() + at,
-                  extents.size);
-    }
-  }
+  for_each_group(extents, [&](std::int64_t at, std::int64_t column, std::int64_t statistic) {
+    apply_group(args.x.data<T>() + at, args.z.data<T>() + at, args.gain.data<T>() + column,
+                args.rstd.data<T>()[statistic], args.y.data<T>() + at, extents.size);
+  });
 }
 
 /// One group of one row; dx, dz and dgain may be null.

@@ -18,10 +18,7 @@
 namespace ghost::cpu {
 namespace {
 
-constexpr std::uint32_t kProjectionDraws = 0x80000000U;  // indices apart from those of the rows
-constexpr std::uint32_t kCodeDraws = 0xC0000000U;
-constexpr std::size_t kSampleWord = 2;  // words 0 and 1 of a row are its sort key and sign
-constexpr std::int64_t kLane = 64;      // columns that are worked on together
+constexpr std::int64_t kLane = 64;  // columns that are worked on together
 
 template <typename T>
 T sign(std::uint32_t bits, std::int64_t bit) {

@@ -103,16 +103,19 @@ std::vector<T> means_of(const GroupMeans& args, const std::vector<T>& shared) {
   return mu;
 }
 
-// |x - A mu|^2 - |x|^2 = - sum over all elements of mu (2 sums - A^T A mu)
+// |x - A mu|^2 - |x|^2 = - sum over all elements of mu (2 sums - A^T A mu); of one level, whose mu
+// are means, A^T A mu are the sums.
 template <typename T>
 double change_of_square(const GroupMeans& args, const std::vector<T>& shared,
                         const std::vector<T>& mu) {
   const std::int64_t groups = args.sums.dim(0);
   const std::int64_t columns = args.sums.dim(1);
   const T* sums = args.sums.data<T>();
-  std::vector<T> product(mu.size());
-  gemm({.m = groups, .n = columns, .k = groups}, T{1}, {shared.data(), groups},
-       {mu.data(), columns}, T{0}, {product.data(), columns});
+  std::vector<T> product(sums, sums + args.sums.numel());
+  if (args.group_of.dim(0) > 1) {
+    gemm({.m = groups, .n = columns, .k = groups}, T{1}, {shared.data(), groups},
+         {mu.data(), columns}, T{0}, {product.data(), columns});
+  }
   std::vector<double> parts(static_cast<std::size_t>(groups));
 #pragma omp parallel for schedule(static) if (args.sums.numel() > kParallelElements)
   for (std::int64_t g = 0; g < groups; ++g) {

@@ -5,6 +5,7 @@
 #include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
 #include "engine/random/cuda/philox.cuh"
+#include "ops/cuda/common/grid_stride.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/row_bins_kernels.h"
 #include "ops/row_groups_kernels.h"
@@ -14,21 +15,7 @@
 namespace ghost::cuda {
 namespace {
 
-constexpr std::uint32_t kProjectionDraws = 0x80000000U;  // as the CPU's
-constexpr std::uint32_t kCodeDraws = 0xC0000000U;
-constexpr std::size_t kSampleWord = 2;
-
-constexpr int kThreads = 256;
 constexpr int kSumThreads = 1024;
-
-__device__ __forceinline__ std::int64_t first_index() {
-  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
-__device__ __forceinline__ std::int64_t index_stride() {
-  return std::int64_t{gridDim.x} * blockDim.x;
-}
-
-int blocks_for(const Tensor& on, std::int64_t n) { return num_blocks(on.device(), n, kThreads); }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)

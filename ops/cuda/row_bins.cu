@@ -6,21 +6,13 @@
 #include "engine/device/cuda/dtype.cuh"
 #include "engine/device/cuda/stream.h"
 #include "engine/random/cuda/philox.cuh"
+#include "ops/cuda/common/grid_stride.cuh"
 #include "ops/row_bins_kernels.h"
 
 namespace ghost::cuda {
 namespace {
 
 using Key = unsigned long long;
-
-constexpr int kThreads = 256;
-
-__device__ __forceinline__ std::int64_t first_index() {
-  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
-__device__ __forceinline__ std::int64_t index_stride() {
-  return std::int64_t{gridDim.x} * blockDim.x;
-}
 
 /// What rows are sorted by: a word of their draw, after their window or, as a bin, instead of it.
 struct DrawnKeys {

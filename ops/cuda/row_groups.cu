@@ -6,6 +6,7 @@
 #include "engine/device/cuda/stream.h"
 #include "engine/random/cuda/philox.cuh"
 #include "engine/tensor/primitives.h"
+#include "ops/cuda/common/grid_stride.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/row_groups_kernels.h"
@@ -13,17 +14,7 @@
 namespace ghost::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kSumThreads = 1024;
-
-__device__ __forceinline__ std::int64_t first_index() {
-  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
-__device__ __forceinline__ std::int64_t index_stride() {
-  return std::int64_t{gridDim.x} * blockDim.x;
-}
-
-int blocks_for(const Tensor& on, std::int64_t n) { return num_blocks(on.device(), n, kThreads); }
 
 // One block, as all labels are looked at before the first group is given.
 __global__ void __launch_bounds__(kSumThreads)

@@ -7,6 +7,7 @@
 #include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
 #include "engine/random/cuda/philox.cuh"
+#include "ops/cuda/common/grid_stride.cuh"
 #include "ops/cuda/gemm.h"
 #include "ops/row_sketch_kernels.h"
 
@@ -15,17 +16,7 @@ namespace {
 
 constexpr std::size_t kHadamardWord = 2;  // as the CPU's
 
-constexpr int kThreads = 256;
 constexpr int kSumThreads = 1024;
-
-__device__ __forceinline__ std::int64_t first_index() {
-  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
-__device__ __forceinline__ std::int64_t index_stride() {
-  return std::int64_t{gridDim.x} * blockDim.x;
-}
-
-int blocks_for(const Tensor& on, std::int64_t n) { return num_blocks(on.device(), n, kThreads); }
 
 /// Word `i` of four.
 __device__ __forceinline__ std::uint32_t word_of(const uint4& words, int i) {

@@ -6,6 +6,7 @@
 
 #include "models/gpt/gpt_block.h"
 #include "tests/support/catch.h"
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -44,35 +45,13 @@ struct TinyModel {
 
   /// Gradients of all parameters, one after the other.
   std::vector<double> gradients(const ResidualsConfig& residuals, std::int64_t step = 0) {
-    Tape tape{ResidualPlan(residuals)};
-    const Context::Recording recording(ctx, &tape);
-    ctx.begin_pass(/*seed=*/1, step);
-    model.parameters().begin_gradients();
-    tape.backward(ctx, model.loss(ctx, tokens_of({2, 5}, kTokens), tokens_of({2, 5}, kTargets)));
-    model.parameters().finish_gradients();
-    std::vector<double> out;
-    for (const auto& parameter : model.parameters().all()) {
-      const auto values = values_of(parameter->grad);
-      out.insert(out.end(), values.begin(), values.end());
-    }
-    return out;
+    return test::gradients_of(ctx, model, residuals, step, tokens_of({2, 5}, kTokens),
+                              tokens_of({2, 5}, kTargets));
   }
 
   Gpt model;
   Context ctx;
 };
-
-double cosine(const std::vector<double>& a, const std::vector<double>& b) {
-  double ab = 0;
-  double aa = 0;
-  double bb = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    ab += a[i] * b[i];
-    aa += a[i] * a[i];
-    bb += b[i] * b[i];
-  }
-  return ab / std::sqrt(aa * bb);
-}
 
 TEST_CASE("GPT has nanoGPT's parameters", "[models]") {
   const GptConfig config{.vocab_size = 50257};
@@ -182,15 +161,9 @@ TEST_CASE("GPT's gradients agree with finite differences", "[models]") {
       // One element of each parameter, another one for each.
       const std::int64_t at = parameter->name.size() * 7 % parameter->shape.numel();
       double& value = parameter->value.data<double>()[at];
-      const double centre = value;
-      value = centre + kStep;
-      const double above = tiny.loss();
-      value = centre - kStep;
-      const double below = tiny.loss();
-      value = centre;
+      const double slope = test::central_difference(value, kStep, [&] { return tiny.loss(); });
       INFO(parameter->name << "[" << at << "]");
-      CHECK(parameter->grad.data<double>()[at] ==
-            Approx((above - below) / (2 * kStep)).epsilon(1e-6).margin(1e-8));
+      CHECK(parameter->grad.data<double>()[at] == Approx(slope).epsilon(1e-6).margin(1e-8));
     }
   }
 }
@@ -222,7 +195,7 @@ TEST_CASE("approximate residual plans come close", "[models]") {
       INFO(enum_name(keep) << ", recompute: " << enum_name(recompute));
       const auto approximate = tiny.gradients({.keep = keep, .recompute = recompute});
       CHECK(approximate != expected);
-      CHECK(cosine(approximate, expected) > close);
+      CHECK(test::cosine(approximate, expected) > close);
     }
   }
 }
@@ -291,8 +264,8 @@ TEST_CASE("packed residual plans come close", "[models]") {
     for (const Recompute recompute : {Recompute::kNone, Recompute::kAttention, Recompute::kBlock}) {
       INFO(enum_name(derivative) << ", recompute: " << enum_name(recompute));
       const auto approximate = tiny.gradients({.rules = rules, .recompute = recompute});
-      CHECK(cosine(approximate, expected) > close);
-      CHECK(cosine(approximate, expected) < 1 - 1e-9);
+      CHECK(test::cosine(approximate, expected) > close);
+      CHECK(test::cosine(approximate, expected) < 1 - 1e-9);
     }
   }
 }

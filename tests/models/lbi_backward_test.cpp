@@ -4,6 +4,7 @@
 #include "engine/tensor/primitives.h"
 #include "models/lbi/lbi_pass.h"
 #include "tests/support/catch.h"
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 #include "tests/support/tiny_lbi_model.h"
 
@@ -107,15 +108,9 @@ TEST_CASE("gradients of regions agree with finite differences", "[models]") {
       for (const auto& parameter : tiny.model.parameters().all()) {
         const std::int64_t at = parameter->shape.numel() / 2;
         double& value = parameter->value.data<double>()[at];
-        const double centre = value;
-        value = centre + kStep;
-        const double above = tiny.loss();
-        value = centre - kStep;
-        const double below = tiny.loss();
-        value = centre;
+        const double slope = test::central_difference(value, kStep, [&] { return tiny.loss(); });
         INFO(enum_name(config.variant) << ": " << parameter->name << "[" << at << "]");
-        CHECK(parameter->grad.data<double>()[at] ==
-              Approx((above - below) / (2 * kStep)).epsilon(1e-6).margin(1e-8));
+        CHECK(parameter->grad.data<double>()[at] == Approx(slope).epsilon(1e-6).margin(1e-8));
       }
     }
   }

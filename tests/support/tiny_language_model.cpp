@@ -1,7 +1,6 @@
 #include "tests/support/tiny_language_model.h"
 
-#include <cmath>
-
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 
 namespace ghost::test {
@@ -32,18 +31,7 @@ double TinyLanguageModel::loss() {
 
 std::vector<double> TinyLanguageModel::gradients(const ResidualsConfig& residuals,
                                                  std::int64_t step) {
-  Tape tape{ResidualPlan(residuals)};
-  const Context::Recording recording(ctx, &tape);
-  ctx.begin_pass(/*seed=*/1, step);
-  model->parameters().begin_gradients();
-  tape.backward(ctx, model->loss(ctx, tokens, targets));
-  model->parameters().finish_gradients();
-  std::vector<double> out;
-  for (const auto& parameter : model->parameters().all()) {
-    const auto values = values_of(parameter->grad);
-    out.insert(out.end(), values.begin(), values.end());
-  }
-  return out;
+  return gradients_of(ctx, *model, residuals, step, tokens, targets);
 }
 
 std::vector<NamedModel> tiny_models() {
@@ -101,18 +89,6 @@ std::vector<NamedModel> tiny_models() {
              c.attention = {.heads = 3, .rope_fraction = 0};
            }),
   };
-}
-
-double cosine(const std::vector<double>& a, const std::vector<double>& b) {
-  double ab = 0;
-  double aa = 0;
-  double bb = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    ab += a[i] * b[i];
-    aa += a[i] * a[i];
-    bb += b[i] * b[i];
-  }
-  return ab / std::sqrt(aa * bb);
 }
 
 }  // namespace ghost::test

@@ -34,6 +34,4 @@ struct NamedModel {
 /// of two or three tokens.
 std::vector<NamedModel> tiny_models();
 
-double cosine(const std::vector<double>& a, const std::vector<double>& b);
-
 }  // namespace ghost::test

@@ -5,6 +5,7 @@
 
 #include "models/gpt/gpt.h"
 #include "models/hybrid/hybrid.h"
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 
 namespace ghost::test {
@@ -57,18 +58,7 @@ double TinyLbiModel::loss() {
 }
 
 std::vector<double> TinyLbiModel::gradients(const ResidualsConfig& residuals) {
-  Tape tape{ResidualPlan(residuals)};
-  const Context::Recording recording(ctx, &tape);
-  ctx.begin_pass(/*seed=*/1, /*step=*/0);
-  model.parameters().begin_gradients();
-  tape.backward(ctx, model.loss(ctx, tokens, targets));
-  model.parameters().finish_gradients();
-  std::vector<double> out;
-  for (const auto& parameter : model.parameters().all()) {
-    const auto values = values_of(parameter->grad);
-    out.insert(out.end(), values.begin(), values.end());
-  }
-  return out;
+  return gradients_of(ctx, model, residuals, /*step=*/0, tokens, targets);
 }
 
 std::vector<NamedLayers> tiny_layers() {
