@@ -5,11 +5,12 @@
 namespace ghost {
 
 /// out = (accumulate ? out : 0) + S x with S as `bins`, and in the same pass over x what needs all
-/// of its rows: their squares and their sum.
+/// of its rows: their squares and their sum. Of x the columns [first_column, first_column + C).
 struct GatherRows {
-  Tensor x;                        // [rows, C]
+  Tensor x;                        // [rows, first_column + C or more]
+  std::int64_t first_column = 0;   // with `out`
   const RowBins* bins = nullptr;   // entries point into x
-  Tensor out;                      // [bins->num_outputs, C]; undefined without outputs
+  Tensor out;                      // [bins->num_outputs, C]; undefined without outputs: C is all
   bool accumulate = false;         // into out
   double* squared_norm = nullptr;  // grows by |x|^2; null: not asked for
   Tensor column_sums;              // [C], or undefined: not asked for
@@ -19,8 +20,9 @@ struct GatherRows {
 /// The same with bins on a GPU; of a piece of x, the rows [first_row, first_row + n) of those that
 /// the bins speak of.
 struct DeviceGatherRows {
-  Tensor x;                  // [n, stride]
-  std::int64_t columns = 0;  // C: of x from the first on, at most its stride
+  Tensor x;  // [n, stride]
+  std::int64_t first_column = 0;
+  std::int64_t columns = 0;  // C: of x from first_column on
   std::int64_t first_row = 0;
   const DeviceBins* bins = nullptr;
   Tensor out;               // [bins->num_outputs, C], dtype of x or f32; or undefined

@@ -20,9 +20,10 @@ struct LinearInputBackward {
 struct LinearWeightBackward {
   Tensor dy;       // [rows, M]
   Tensor x;        // [rows, N]
-  Tensor dweight;  // [M, N]
+  Tensor dweight;  // [M, first_column + N or more]
   bool accumulate;
-  double alpha = 1;  // dweight = alpha dy^T x
+  double alpha = 1;  // dweight = alpha dy^T x, in N columns of dweight
+  std::int64_t first_column = 0;
 };
 
 struct LinearBiasBackward {

@@ -98,9 +98,16 @@ RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t 
   return covering_itself(dealt(order, signs, rank));
 }
 
-RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups) {
-  const std::vector<std::int32_t> bin_of(group_of.begin(), group_of.end());
-  return covering_itself(by_bin(bin_of, num_groups, [](std::size_t /*row*/) { return 1.0; }));
+RowBins group_bins(const Tensor& group_of, std::int64_t groups_per_level) {
+  RowBins bins;
+  for (std::int64_t level = 0; level < group_of.dim(0); ++level) {
+    const auto of = group_of.slice(level, level + 1).span<std::uint16_t>();
+    const std::vector<std::int32_t> bin_of(of.begin(), of.end());
+    RowBins one =
+        covering_itself(by_bin(bin_of, groups_per_level, [](std::size_t /*row*/) { return 1.0; }));
+    bins = level == 0 ? std::move(one) : joined_bins(std::move(bins), one);
+  }
+  return bins;
 }
 
 RowBins picked_bins(std::span<const std::int32_t> picked, std::span<const double> weights,

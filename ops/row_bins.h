@@ -6,6 +6,7 @@
 
 #include "engine/autograd/sketch_config.h"
 #include "engine/random/philox.h"
+#include "engine/tensor/tensor.h"
 
 namespace ghost {
 
@@ -43,8 +44,9 @@ RowBins bins_of_hash(std::span<const std::int32_t> hash, std::span<const std::in
 RowBins hashed_bins(const RandomStream& stream, std::int64_t rows, std::int64_t rank,
                     HashKind hash);
 
-/// One bin a group, each row with weight 1.
-RowBins group_bins(std::span<const std::uint16_t> group_of, std::int64_t num_groups);
+/// One bin a group, each row with weight 1: of group_of [levels, rows] u16, level after level. The
+/// cover is the first level's.
+RowBins group_bins(const Tensor& group_of, std::int64_t groups_per_level);
 
 /// One row a bin.
 RowBins picked_bins(std::span<const std::int32_t> picked, std::span<const double> weights,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "engine/random/philox.h"
 #include "ops/row_bins_kernels.h"
 
@@ -17,24 +19,39 @@ inline constexpr std::size_t kSampleWord = 2;
 inline constexpr std::uint32_t kProjectionDraws = 0x80000000U;
 inline constexpr std::uint32_t kCodeDraws = 0xC0000000U;
 
-/// Codewords are means of samples, rows drawn without replacement. The first samples, as many as
-/// groups, level after level, are codewords themselves; in each round of k-means the codewords of a
-/// level move to the means of the samples they are nearest to. Samples and rows then lose their
-/// codewords, and the next level begins.
+/// Residual vector quantisation. The codewords of a level are found on samples, rows drawn without
+/// replacement: the first samples, as many as groups, level after level, are codewords themselves,
+/// then each round of k-means moves the codewords to the means of the samples nearest to them, and
+/// the samples lose their codewords before the next level. Rows are put into groups by these
+/// codewords; each refit takes the means of the groups, one sweep of GroupMeans, for codewords and
+/// groups all rows again.
 struct NearestGroups {
-  Tensor x;         // [rows, N]
+  Tensor x;         // [rows, blocks * N]
   Tensor labels;    // [rows] i32 or undefined: a code of the label stands beside the features of x
-  Tensor features;  // [rows, K + code] in statistic_dtype of x, scratch; undefined: x itself
-  Tensor sample;    // [samples, columns of what is compared], as features or x, scratch
-  Tensor gram;      // [samples, samples] in statistic_dtype of x, scratch; undefined for one level
-                    // without k-means, of which every sample is a codeword
-  Tensor products;  // [samples, rows at once] in statistic_dtype of x, scratch
-  Tensor group_of;  // [levels, rows] u16
+  Tensor features;  // [blocks, rows, K + code] in statistic_dtype of x; undefined: x itself
+  Tensor drawn;     // [samples] i32: which rows
+  // Scratch in statistic_dtype of x; W: columns of what is compared, features or x.
+  Tensor sample;     // [blocks, samples, W]
+  Tensor codewords;  // [blocks, levels * groups_of_level, W]
+  Tensor products;   // [blocks, levels * groups_of_level, rows at once]
+  Tensor group_of;   // [blocks, levels, rows] u16
   std::int64_t groups_of_level;
   std::int64_t projection;  // K; N: x itself
   std::int64_t kmeans_rounds;
+  std::int64_t refits;
   double label_weight;
   RandomStream stream;
+};
+
+/// One block: its columns of x, the other tensors without their first dimension.
+struct NearestGroupsOfBlock : NearestGroups {
+  std::int64_t channels;      // N
+  std::int64_t first_column;  // of x
+
+  NearestGroupsOfBlock(const NearestGroups& all, std::int64_t block);
+  /// What is compared: rows of these, N columns from compared_column() on.
+  const Tensor& compared() const { return features.defined() ? features : x; }
+  std::int64_t compared_column() const { return features.defined() ? 0 : first_column; }
 };
 
 /// Sums over groups become the means mu for which sum over levels of mu[group of the level] is near
@@ -44,7 +61,7 @@ struct GroupMeans {
   Tensor sums;      // [groups of all levels, N], in: sums of x over groups; out: mu
   Tensor group_of;  // [levels, rows] u16
   std::int64_t sweeps;
-  double* squared_norm;  // in: |x|^2; out: |x - sum of mu|^2
+  double* squared_norm = nullptr;  // in: |x|^2; out: |x - sum of mu|^2; null: not asked for
 };
 
 /// The same on a GPU.
@@ -52,7 +69,7 @@ struct DeviceGroupMeans {
   Tensor sums;      // [groups of all levels, N] f32
   Tensor group_of;  // [levels, rows] u16
   std::int64_t sweeps;
-  Tensor squared_norm;  // [1] f64
+  Tensor squared_norm;  // [1] f64, or undefined: not asked for
 };
 
 /// Which means the rows of a bin bring along: out[r, g] = sum of the weights of bin r's entries
@@ -67,6 +84,9 @@ namespace cpu {
 void row_groups(const LabelGroups& args);
 void row_groups(const NearestGroups& args);
 void row_groups(const GroupMeans& args);
+
+/// Calls work(block) for all blocks, on all threads; a single one may share out its own work.
+void for_each_block(std::int64_t blocks, const std::function<void(std::int64_t)>& work);
 }  // namespace cpu
 
 // Scratch comes from the context.

@@ -130,49 +130,49 @@ void RowSketch::sketch_all(const Context& ctx, const Tensor& x) {
       [&] { sketch_all_on_gpu(ctx, x); });
 }
 
-RowBins RowSketch::bins_of_groups() const {
-  RowBins bins;
-  for (std::int64_t level = 0; level < groups_.levels; ++level) {
-    const auto of = groups_.group_of.slice(level, level + 1).span<std::uint16_t>();
-    RowBins one = group_bins(of, groups_.groups_per_level);
-    bins = level == 0 ? std::move(one) : joined_bins(std::move(bins), one);
-  }
-  return bins;
-}
-
-// mu from the sums of x over groups;   S E = S X - S (sum of mu[group])
+// mu from the sums of x over groups;   S E = S X - S (sum of mu[group]).  Blocks drop E.
 void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t rank) {
-  constexpr std::int64_t kSweeps = 3;
   const bool is_sketched = config_.remainder == Remainder::kSketch;
   const auto share =
       static_cast<std::int64_t>(std::llround(config_.group_fraction * static_cast<double>(rank)));
   const std::int64_t max_groups = is_sketched ? std::clamp<std::int64_t>(share, 1, rank) : rank;
   groups_ = form_groups(ctx, x, config_, max_groups, stream_);
   const std::int64_t bins_left = is_sketched ? rank - num_groups() : 0;
-  values_ = ctx.empty({num_groups() + bins_left, x.dim(-1)}, x.dtype(), MemoryTag::kSketches);
-  const std::int64_t sweeps = groups_.levels == 1 ? 1 : kSweeps;
+  values_ = ctx.empty({num_groups() + bins_left, x.dim(-1) / groups_.blocks}, x.dtype(),
+                      MemoryTag::kSketches);
+  const std::int64_t sweeps = groups_.levels == 1 ? 1 : kMeansSweeps;
   const auto on_cpu = [&] {
     RowBins hashed;
     if (bins_left > 0) {
       hashed = hashed_bins(stream_, rows_, bins_left, config_.hash);
     }
-    const RowBins bins = joined_bins(bins_of_groups(), hashed);
-    cpu::gather_rows(
-        GatherRows{.x = x, .bins = &bins, .out = values_, .squared_norm = &squared_norm_});
-    const Tensor mu = values_.slice(0, num_groups());
-    cpu::row_groups(GroupMeans{.sums = mu,
-                               .group_of = groups_.group_of,
-                               .sweeps = sweeps,
-                               .squared_norm = &squared_norm_});
+    double* squared_norm = bins_left > 0 ? &squared_norm_ : nullptr;
+    cpu::for_each_block(groups_.blocks, [&](std::int64_t block) {
+      const Tensor group_of = groups_.of_block(block);
+      const RowBins bins = joined_bins(group_bins(group_of, groups_.groups_per_level), hashed);
+      const Tensor mu = means_of_block(block);
+      cpu::gather_rows(GatherRows{.x = x,
+                                  .first_column = block * values_.dim(1),
+                                  .bins = &bins,
+                                  .out = bins_left > 0 ? values_ : mu,
+                                  .squared_norm = squared_norm});
+      cpu::row_groups(GroupMeans{
+          .sums = mu, .group_of = group_of, .sweeps = sweeps, .squared_norm = squared_norm});
+    });
     if (bins_left > 0) {
       const Tensor remainder = values_.slice(num_groups(), values_.dim(0));
       const RowBins correction = minus_means(hashed, groups_);
-      cpu::gather_rows(
-          GatherRows{.x = mu, .bins = &correction, .out = remainder, .accumulate = true});
+      cpu::gather_rows(GatherRows{
+          .x = means_of_block(0), .bins = &correction, .out = remainder, .accumulate = true});
       gamma_ = gamma_of(squared_norm_, remainder);
     }
   };
   dispatch(ctx, on_cpu, [&] { sketch_groups_on_gpu(ctx, x, sweeps); });
+}
+
+Tensor RowSketch::means_of_block(std::int64_t block) const {
+  const std::int64_t groups = groups_.groups_of_block();
+  return values_.slice(block * groups, (block + 1) * groups);
 }
 
 // With P_i = |x_i| / sum of all: R draws by P with weight 1 / (R P_i) (`norm`), or the largest rows
@@ -225,7 +225,7 @@ RowBins RowSketch::gradient_bins() const {
     return *given_;
   }
   if (groups_.group_of.defined()) {
-    RowBins bins = bins_of_groups();
+    RowBins bins = group_bins(groups_.group_of, groups_.groups_per_level);
     const std::int64_t bins_left = rank() - num_groups();
     return bins_left == 0
                ? bins
@@ -399,26 +399,30 @@ void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::str
   const SketchConfig& config = sketch_->config_;
   const std::int64_t groups = sketch_->num_groups();
   const std::int64_t rank = sketch_->rank();
-  ctx.count_gemm({.m = dweight.grad.dim(0), .n = dweight.grad.dim(1), .k = rank});
+  ctx.count_gemm({.m = dweight.grad.dim(0), .n = sketch_->values().dim(1), .k = rank});
   const auto on_cpu = [&] {
     const double factor = cotangent.defined() ? item(cotangent) : 1;
     double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
-    const auto add_product = [&](std::int64_t begin, std::int64_t end) {
+    const auto add_product = [&](std::int64_t begin, std::int64_t end, std::int64_t first_column,
+                                 bool accumulate) {
       cpu::linear(LinearWeightBackward{.dy = values_.slice(begin, end),
                                        .x = sketch_->values().slice(begin, end),
                                        .dweight = dweight.grad,
-                                       .accumulate = dweight.accumulate || begin > 0,
-                                       .alpha = alpha});
+                                       .accumulate = accumulate,
+                                       .alpha = alpha,
+                                       .first_column = first_column});
     };
-    if (groups > 0) {
-      add_product(0, groups);
+    const RowGroups& of = sketch_->groups_;
+    for (std::int64_t block = 0; groups > 0 && block < of.blocks; ++block) {
+      add_product(block * of.groups_of_block(), (block + 1) * of.groups_of_block(),
+                  block * sketch_->values().dim(1), dweight.accumulate);
     }
     if (rank > groups) {
       alpha *= sketch_->gamma() * gamma();
       if (config.wiener) {
         alpha *= wiener_factor(ctx, site);
       }
-      add_product(groups, rank);
+      add_product(groups, rank, 0, dweight.accumulate || groups > 0);
     }
   };
   dispatch(ctx, on_cpu, [&] { write_on_gpu(ctx, dweight, site, cotangent); });

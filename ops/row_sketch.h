@@ -36,8 +36,10 @@ class RowSketch final : public ResidualSketch {
 
   std::int64_t bytes() const override;
   std::int64_t rows() const { return rows_; }
+  /// Rows of values().
   std::int64_t rank() const { return values_.dim(0); }
-  /// S X, or the means of the groups and below them S E: [R, N].
+  /// S X, or the means of the groups and below them S E: [R, N]. With blocks of columns the means
+  /// of one block lie below those of the other: [blocks * R, N / blocks].
   const Tensor& values() const { return values_; }
   /// Waits for a GPU.
   double gamma() const;
@@ -66,7 +68,7 @@ class RowSketch final : public ResidualSketch {
   void multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
                       const Tensor& out, bool accumulate) const;
   std::int64_t num_groups() const { return groups_.num_groups(); }
-  RowBins bins_of_groups() const;
+  Tensor means_of_block(std::int64_t block) const;
   double gamma_of(double squared_norm, const Tensor& sketched) const;
 
   // The same on a GPU (ops/cuda/device_sketch.cpp).

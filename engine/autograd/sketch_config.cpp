@@ -52,6 +52,10 @@ void SketchConfig::validate(const std::string& prefix) const {
   check_range(levels >= 1 && levels <= 64, prefix + "levels", levels, "1 to 64");
   check_range(levels == 1 || center == Centering::kNearest, prefix + "levels", levels,
               "1 where center is not nearest");
+  check_range(blocks >= 1 && blocks <= 64, prefix + "blocks", blocks, "1 to 64");
+  check_range(blocks == 1 || (center == Centering::kNearest && remainder == Remainder::kDrop),
+              prefix + "blocks", blocks, "1 but for center: nearest with remainder: drop");
+  check_range(refits >= 0 && refits <= 100, prefix + "refits", refits, "0 to 100");
   check_range(kmeans_rounds >= 0 && kmeans_rounds <= 100, prefix + "kmeans_rounds", kmeans_rounds,
               "0 to 100");
 }

@@ -117,9 +117,11 @@ struct SketchConfig {
   GroupFeatures features = GroupFeatures::kInput;
   double target_weight = 1;
   std::int64_t projection = 0;
-  std::int64_t samples = 4;
-  std::int64_t kmeans_rounds = 2;
+  std::int64_t samples = 2;
+  std::int64_t kmeans_rounds = 1;
+  std::int64_t refits = 1;
   std::int64_t levels = 1;
+  std::int64_t blocks = 1;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -144,8 +146,10 @@ struct SketchConfig {
     visit("projection", projection, "dimensions in which nearest compares rows; 0: all of them");
     visit("samples", samples, "of center nearest: rows to find groups on, in multiples of R, >= 1");
     visit("kmeans_rounds", kmeans_rounds, "of center nearest: rounds of k-means on them, >= 0");
+    visit("refits", refits, "of center nearest: times that all rows move to the groups' means");
     visit("levels", levels,
           "of center nearest: partitions that share R, each of what is left, 1-64");
+    visit("blocks", blocks, "of center nearest: blocks of channels with groups of their own, 1-64");
   }
   void validate(const std::string& prefix) const;
 };

@@ -11,6 +11,10 @@
 namespace ghost::cpu {
 namespace {
 
+std::int64_t columns_of(const GatherRows& args) {
+  return args.out.defined() ? args.out.dim(1) : args.x.dim(-1);
+}
+
 /// The work is cut by the sizes alone, never by the number of threads: blocks of bins with about
 /// the same number of entries, strips of columns. Sums over all rows are formed per block and added
 /// in the order of the blocks.
@@ -44,9 +48,9 @@ Cut cut_work(const RowBins& bins, std::int64_t columns, std::int64_t tile) {
 template <typename T>
 void gather(const GatherRows& args) {
   constexpr std::int64_t kTile = Columns<T>::kWidth;
-  const std::int64_t columns = args.x.dim(-1);
-  const GatherPass<T> pass{.x = args.x.data<T>(),
-                           .x_stride = columns,
+  const std::int64_t columns = columns_of(args);
+  const GatherPass<T> pass{.x = args.x.data<T>() + args.first_column,
+                           .x_stride = args.x.dim(-1),
                            .bins = *args.bins,
                            .out = args.out.defined() ? args.out.data<T>() : nullptr,
                            .out_stride = columns,
@@ -86,83 +90,66 @@ void gather(const GatherRows& args) {
   }
 }
 
-/// The bins by row: the entries of row b are bin[first[b]] to bin[first[b + 1]].
-struct BinsOfRows {
-  std::vector<std::int32_t> first;
-  std::vector<std::int32_t> bin;
-  std::vector<double> weight;
+/// A tile of columns of all rows, packed, and what they add up to.
+template <typename T>
+struct PackedTile {
+  std::vector<Columns<T>> rows;
+  Columns<T> sum;
+  typename Columns<T>::Lanes squares = {};
 
-  BinsOfRows(const RowBins& bins, std::int64_t rows)
-      : first(static_cast<std::size_t>(rows + 1), 0),
-        bin(bins.rows.size()),
-        weight(bins.rows.size()) {
-    const auto outputs = static_cast<std::size_t>(bins.num_outputs);
-    const auto entries = static_cast<std::size_t>(bins.offsets[outputs]);
-    for (std::size_t i = 0; i < entries; ++i) {
-      ++first[static_cast<std::size_t>(bins.rows[i]) + 1];
-    }
-    std::partial_sum(first.begin(), first.end(), first.begin());
-    std::vector<std::int32_t> next(first.begin(), first.end() - 1);
-    for (std::size_t r = 0; r < outputs; ++r) {
-      for (auto i = static_cast<std::size_t>(bins.offsets[r]);
-           i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
-        const auto at = static_cast<std::size_t>(next[static_cast<std::size_t>(bins.rows[i])]++);
-        bin[at] = static_cast<std::int32_t>(r);
-        weight[at] = bins.weights[i];
+  PackedTile(const GatherRows& args, std::int64_t begin, std::int64_t count)
+      : rows(static_cast<std::size_t>(args.x.numel() / args.x.dim(-1))) {
+    constexpr std::size_t kRowsAhead = 8;
+    const std::int64_t stride = args.x.dim(-1);
+    const T* from = args.x.data<T>() + args.first_column + begin;
+    for (std::size_t row = 0; row < rows.size(); ++row, from += stride) {
+      if (row + kRowsAhead < rows.size()) {  // rows lie pages apart: no prefetcher follows
+        for (std::int64_t line = 0; line < count; line += Columns<T>::kLanes) {
+          __builtin_prefetch(from + static_cast<std::int64_t>(kRowsAhead) * stride + line);
+        }
       }
+      rows[row] = count == Columns<T>::kWidth ? Columns<T>::load(from) : load_part(from, count);
+      sum.add(rows[row]);
+      Columns<T> square;
+      square.add_squares(rows[row]);
+      square.add_to(squares);
     }
   }
 };
 
-// Rows that lie in several bins are read once, and a tile of all bins is held in the cache instead.
+// For rows that lie in several bins: a tile of columns is read once, and again from the cache.
 template <typename T>
-void scatter(const GatherRows& args) {
+void gather_packed(const GatherRows& args) {
   constexpr std::int64_t kTile = Columns<T>::kWidth;
-  const std::int64_t columns = args.x.dim(-1);
-  const std::int64_t rows = args.x.numel() / columns;
-  const std::int64_t outputs = args.bins->num_outputs;
-  const BinsOfRows bins(*args.bins, rows);
+  const RowBins& bins = *args.bins;
+  const std::vector<T> weights(bins.weights.begin(), bins.weights.end());
+  const std::int64_t columns = columns_of(args);
   const std::int64_t num_tiles = (columns + kTile - 1) / kTile;
   std::vector<double> squared_norms(static_cast<std::size_t>(num_tiles), 0.0);
 #pragma omp parallel for schedule(dynamic) if (args.x.numel() > kParallelElements)
   for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
     const std::int64_t begin = tile * kTile;
     const std::int64_t count = std::min(kTile, columns - begin);
-    std::vector<Columns<T>> held(static_cast<std::size_t>(outputs));
-    for (std::int64_t r = 0; r < outputs && args.accumulate; ++r) {
-      held[static_cast<std::size_t>(r)] =
-          load_part(args.out.data<T>() + r * columns + begin, count);
-    }
-    GatherSums<T> sums;
-    typename Columns<T>::Lanes squares = {};
-    for (std::int64_t row = 0; row < rows; ++row) {
-      const T* from = args.x.data<T>() + row * columns + begin;
-      const Columns<T> x = count == kTile ? Columns<T>::load(from) : load_part(from, count);
-      const auto b = static_cast<std::size_t>(row);
-      for (auto i = static_cast<std::size_t>(bins.first[b]);
-           i < static_cast<std::size_t>(bins.first[b + 1]); ++i) {
-        held[static_cast<std::size_t>(bins.bin[i])].add_scaled(x, static_cast<T>(bins.weight[i]));
+    PackedTile<T> packed(args, begin, count);
+    for (std::int64_t bin = 0; bin < bins.num_outputs; ++bin) {
+      T* to = args.out.data<T>() + bin * columns + begin;
+      Columns<T> sum = args.accumulate ? load_part(to, count) : Columns<T>{};
+      const auto r = static_cast<std::size_t>(bin);
+      for (auto i = static_cast<std::size_t>(bins.offsets[r]);
+           i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
+        sum.add_scaled(packed.rows[static_cast<std::size_t>(bins.rows[i])], weights[i]);
       }
-      sums.columns.add(x);
-      if (args.squared_norm != nullptr) {
-        Columns<T> square;
-        square.add_squares(x);
-        square.add_to(squares);
-      }
-    }
-    for (std::int64_t r = 0; r < outputs; ++r) {
-      store_part(held[static_cast<std::size_t>(r)], args.out.data<T>() + r * columns + begin,
-                 count);
+      store_part(sum, to, count);
     }
     if (args.column_sums.defined()) {
       T* to = args.column_sums.data<T>() + begin;
       if (args.accumulate_column_sums) {
-        sums.columns.add(load_part(to, count));
+        packed.sum.add(load_part(to, count));
       }
-      store_part(sums.columns, to, count);
+      store_part(packed.sum, to, count);
     }
     for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {
-      squared_norms[static_cast<std::size_t>(tile)] += squares[lane];
+      squared_norms[static_cast<std::size_t>(tile)] += packed.squares[lane];
     }
   }
   if (args.squared_norm != nullptr) {
@@ -191,9 +178,10 @@ void row_norms(const RowNorms& args) {
 
 void gather_rows(const GatherRows& args) {
   const std::int64_t rows = args.x.numel() / args.x.dim(-1);
-  const bool is_read_often = static_cast<std::int64_t>(args.bins->rows.size()) > 2 * rows;
+  const bool is_read_often =
+      args.out.defined() && static_cast<std::int64_t>(args.bins->rows.size()) > 2 * rows;
   visit_real(args.x.dtype(),
-             [&]<typename T>() { is_read_often ? scatter<T>(args) : gather<T>(args); });
+             [&]<typename T>() { is_read_often ? gather_packed<T>(args) : gather<T>(args); });
 }
 
 void gather_rows(const RowNorms& args) {

@@ -44,11 +44,12 @@ void linear(const LinearInputBackward& args) {
 
 void linear(const LinearWeightBackward& args) {
   const std::int64_t m = args.dweight.dim(0);
-  const std::int64_t n = args.dweight.dim(1);
+  const std::int64_t n = args.x.dim(-1);
   visit_real(args.dy.dtype(), [&]<typename T>() {
     gemm({.m = m, .n = n, .k = args.x.numel() / n}, static_cast<T>(args.alpha),
          {args.dy.data<T>(), m, Transpose::kYes}, {args.x.data<T>(), n},
-         args.accumulate ? T{1} : T{0}, {args.dweight.data<T>(), n});
+         args.accumulate ? T{1} : T{0},
+         {args.dweight.data<T>() + args.first_column, args.dweight.dim(1)});
   });
 }
 

@@ -39,44 +39,50 @@ std::vector<T> shared_rows(const Tensor& group_of, std::int64_t groups) {
   return shared;
 }
 
-// Rounds of block coordinate descent on |A mu - x|^2, for n columns of sums = A^T x at once:
-// mu_g = (sum_g - sum over groups h of other levels of shared(g, h) mu_h) / rows of g.
-// mu replaces sums [groups, n].
+// Rounds of block coordinate descent on |A mu - x|^2, a level at a time, for n columns of
+// sums = A^T x at once: mu_g = (sum_g - sum over groups h of other levels of shared(g, h) mu_h) /
+// rows of g. mu replaces sums [groups, n].
 template <typename T>
-void descend(const std::vector<T>& shared, std::int64_t groups, std::int64_t sweeps, T* sums,
-             std::int64_t n) {
+void descend(std::vector<T> shared, std::int64_t groups, std::int64_t levels, std::int64_t sweeps,
+             T* sums, std::int64_t n) {
   constexpr std::int64_t kStrip = 64;
-#pragma omp parallel for schedule(static) if (groups * n > kParallelElements)
+  const std::int64_t of_level = groups / levels;
+  std::vector<T> share(static_cast<std::size_t>(groups));
+  for (std::int64_t g = 0; g < groups; ++g) {
+    T& count = shared[static_cast<std::size_t>(g * groups + g)];
+    share[static_cast<std::size_t>(g)] = count > 0 ? 1 / count : T{0};
+    count = 0;  // so that products are of other levels alone
+  }
+  // Always a team: oneDNN starts threads of its own for each product in a region that runs on one.
+#pragma omp parallel for schedule(static)
   for (std::int64_t begin = 0; begin < n; begin += kStrip) {
-    const auto width = static_cast<std::size_t>(std::min(kStrip, n - begin));
-    std::vector<T> mu(static_cast<std::size_t>(groups) * width, T{0});
-    std::vector<T> rest(width);
-    for (std::int64_t sweep = 0; sweep < sweeps; ++sweep) {
-      for (std::int64_t g = 0; g < groups; ++g) {
-        const T* counts = shared.data() + g * groups;
-        if (counts[g] == 0) {
-          continue;
+    const std::int64_t width = std::min(kStrip, n - begin);
+    std::vector<T> mu(static_cast<std::size_t>(groups * width), T{0});
+    for (std::int64_t step = 0; step < sweeps * levels; ++step) {
+      const std::int64_t first = step % levels * of_level;
+      T* mu_of_level = mu.data() + first * width;
+      for (std::int64_t g = 0; g < of_level; ++g) {
+        std::copy_n(sums + (first + g) * n + begin, width, mu_of_level + g * width);
+      }
+      const auto subtract_others = [&](std::int64_t from, std::int64_t to) {
+        if (from < to) {
+          gemm({.m = of_level, .n = width, .k = to - from}, T{-1},
+               {shared.data() + first * groups + from, groups}, {mu.data() + from * width, width},
+               T{1}, {mu_of_level, width});
         }
-        std::copy_n(sums + g * n + begin, width, rest.begin());
-        for (std::int64_t h = 0; h < groups;
-             ++h) {  // groups of g's own level share no rows with it
-          if (counts[h] == 0 || h == g) {
-            continue;
-          }
-          const T* from = mu.data() + static_cast<std::size_t>(h) * width;
+      };
+      subtract_others(0, first);
+      subtract_others(first + of_level, step < levels ? 0 : groups);  // at first they are 0
+      for (std::int64_t g = 0; g < of_level; ++g) {
+        const T factor = share[static_cast<std::size_t>(first + g)];
 #pragma omp simd
-          for (std::size_t c = 0; c < width; ++c) {
-            rest[c] -= counts[h] * from[c];
-          }
-        }
-        T* to = mu.data() + static_cast<std::size_t>(g) * width;
-        for (std::size_t c = 0; c < width; ++c) {
-          to[c] = rest[c] / counts[g];
+        for (std::int64_t c = g * width; c < (g + 1) * width; ++c) {
+          mu_of_level[c] *= factor;
         }
       }
     }
     for (std::int64_t g = 0; g < groups; ++g) {
-      std::copy_n(mu.data() + static_cast<std::size_t>(g) * width, width, sums + g * n + begin);
+      std::copy_n(mu.data() + g * width, width, sums + g * n + begin);
     }
   }
 }
@@ -89,15 +95,16 @@ std::vector<T> means_of(const GroupMeans& args, const std::vector<T>& shared) {
   const std::int64_t columns = args.sums.dim(1);
   const T* sums = args.sums.data<T>();
   std::vector<T> mu(sums, sums + args.sums.numel());
-  if (args.group_of.dim(0) == 1 || groups >= columns) {
-    descend(shared, groups, args.sweeps, mu.data(), columns);
+  const std::int64_t levels = args.group_of.dim(0);
+  if (levels == 1 || groups >= columns) {
+    descend(shared, groups, levels, args.sweeps, mu.data(), columns);
     return mu;
   }
   std::vector<T> solution(static_cast<std::size_t>(groups * groups), T{0});
   for (std::int64_t g = 0; g < groups; ++g) {
     solution[static_cast<std::size_t>(g * groups + g)] = 1;
   }
-  descend(shared, groups, args.sweeps, solution.data(), groups);
+  descend(shared, groups, levels, args.sweeps, solution.data(), groups);
   gemm({.m = groups, .n = columns, .k = groups}, T{1}, {solution.data(), groups}, {sums, columns},
        T{0}, {mu.data(), columns});
   return mu;
@@ -132,6 +139,17 @@ double change_of_square(const GroupMeans& args, const std::vector<T>& shared,
 
 }  // namespace
 
+void for_each_block(std::int64_t blocks, const std::function<void(std::int64_t)>& work) {
+  if (blocks == 1) {
+    work(0);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    work(block);
+  }
+}
+
 void row_groups(const LabelGroups& args) {
   constexpr std::uint32_t kMultiplier = 2654435769U;  // 2^32 / golden ratio: Fibonacci hashing
   const std::int32_t* labels = args.labels.data<std::int32_t>();
@@ -151,10 +169,11 @@ void row_groups(const GroupMeans& args) {
   visit_real(args.sums.dtype(), [&]<typename T>() {
     const std::vector<T> shared = shared_rows<T>(args.group_of, args.sums.dim(0));
     const std::vector<T> mu = means_of(args, shared);
-    *args.squared_norm += change_of_square(args, shared, mu);
+    if (args.squared_norm != nullptr) {
+      *args.squared_norm = std::max(*args.squared_norm + change_of_square(args, shared, mu), 0.0);
+    }
     std::copy(mu.begin(), mu.end(), args.sums.data<T>());
   });
-  *args.squared_norm = std::max(*args.squared_norm, 0.0);
 }
 
 }  // namespace ghost::cpu

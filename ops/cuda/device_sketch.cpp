@@ -76,35 +76,42 @@ void RowSketch::sketch_all_on_gpu(const Context& ctx, const Tensor& x) {
 // S (sum of mu[group]) is a product of two small matrices: how often, with signs, each bin meets
 // each group, and mu.
 void RowSketch::sketch_groups_on_gpu(const Context& ctx, const Tensor& x, std::int64_t sweeps) {
-  const std::int64_t groups = num_groups();
-  const std::int64_t bins_left = rank() - groups;
-  DeviceBins bins = cuda::group_bins(ctx, groups_.group_of, groups_.groups_per_level);
+  const std::int64_t groups = groups_.groups_of_block();
+  const std::int64_t columns = values_.dim(1);
+  const std::int64_t bins_left = rank() - num_groups();
   DeviceBins hashed;
   if (bins_left > 0) {
     hashed = cuda::hashed_bins(ctx, stream_, rows_, bins_left, config_.hash);
-    bins = cuda::joined_bins(ctx, bins, hashed);
+    device_.squared_norm = zero_number(ctx);
   }
   const Tensor sums = sums_for(ctx, values_);
-  device_.squared_norm = zero_number(ctx);
-  cuda::gather_rows(ctx, DeviceGatherRows{.x = x,
-                                          .columns = x.dim(1),
-                                          .bins = &bins,
-                                          .out = sums,
-                                          .squared_norm = device_.squared_norm});
-  const Tensor mu = sums.slice(0, groups);
-  cuda::row_groups(ctx, DeviceGroupMeans{.sums = mu,
-                                         .group_of = groups_.group_of,
-                                         .sweeps = sweeps,
-                                         .squared_norm = device_.squared_norm});
+  for (std::int64_t block = 0; block < groups_.blocks; ++block) {
+    const Tensor group_of = groups_.of_block(block);
+    DeviceBins bins = cuda::group_bins(ctx, group_of, groups_.groups_per_level);
+    if (bins_left > 0) {
+      bins = cuda::joined_bins(ctx, bins, hashed);
+    }
+    const Tensor mu = sums.slice(block * groups, (block + 1) * groups);
+    cuda::gather_rows(ctx, DeviceGatherRows{.x = x,
+                                            .first_column = block * columns,
+                                            .columns = columns,
+                                            .bins = &bins,
+                                            .out = bins_left > 0 ? sums : mu,
+                                            .squared_norm = device_.squared_norm});
+    cuda::row_groups(ctx, DeviceGroupMeans{.sums = mu,
+                                           .group_of = group_of,
+                                           .sweeps = sweeps,
+                                           .squared_norm = device_.squared_norm});
+  }
   if (bins_left > 0) {
     const Tensor weights = ctx.empty({bins_left, groups}, DType::kF32);
     cuda::row_groups(ctx,
                      GroupWeights{.bins = &hashed, .group_of = groups_.group_of, .out = weights});
     cuda::gemm(ctx.device(), {.m = bins_left,
-                              .n = x.dim(1),
+                              .n = columns,
                               .k = groups,
                               .a = cuda::matrix_of(weights),
-                              .b = cuda::matrix_of(mu),
+                              .b = cuda::matrix_of(sums.slice(0, groups)),
                               .c = cuda::matrix_of(sums.slice(groups, rank())),
                               .alpha = -1,
                               .beta = 1});
@@ -185,20 +192,23 @@ void GradientSketch::write_on_gpu(Context& ctx, const GradientTarget& dweight,
   const std::int64_t rank = sketch_->rank();
   ScaleSketch scale{.constant = config.scale * (1 - config.lambda) * (1 - config.lambda),
                     .cotangent = cotangent};
-  const auto add_product = [&](std::int64_t begin, std::int64_t end) {
+  const auto add_product = [&](std::int64_t begin, std::int64_t end, std::int64_t first_column,
+                               bool accumulate) {
     scale.x = values_.slice(begin, end);
     scale.out = ctx.empty(scale.x.shape(), sketch_->values().dtype());
     cuda::row_sketch(ctx, scale);
     cuda::gemm(ctx.device(), {.m = dweight.grad.dim(0),
-                              .n = dweight.grad.dim(1),
+                              .n = sketch_->values().dim(1),
                               .k = end - begin,
                               .a = cuda::matrix_of(scale.out, cuda::Transpose::kYes),
                               .b = cuda::matrix_of(sketch_->values().slice(begin, end)),
-                              .c = cuda::matrix_of(dweight.grad),
-                              .beta = dweight.accumulate || begin > 0 ? 1.0F : 0.0F});
+                              .c = cuda::matrix_of(dweight.grad, first_column),
+                              .beta = accumulate ? 1.0F : 0.0F});
   };
-  if (groups > 0) {
-    add_product(0, groups);
+  const RowGroups& of = sketch_->groups_;
+  for (std::int64_t block = 0; groups > 0 && block < of.blocks; ++block) {
+    add_product(block * of.groups_of_block(), (block + 1) * of.groups_of_block(),
+                block * sketch_->values().dim(1), dweight.accumulate);
   }
   if (rank == groups) {
     return;
@@ -217,7 +227,7 @@ void GradientSketch::write_on_gpu(Context& ctx, const GradientTarget& dweight,
                                        .means = wiener_state(ctx, site),
                                        .factor = scale.factors[2]});
   }
-  add_product(groups, rank);
+  add_product(groups, rank, 0, dweight.accumulate || groups > 0);
 }
 
 }  // namespace ghost

@@ -338,7 +338,7 @@ void gather(const Context& ctx, const DeviceGatherRows& args) {
   if (args.squared_norm.defined()) {
     block_squares = ctx.empty({cut.tiles * cut.workers}, DType::kF64);
   }
-  const T* x = elements<T>(args.x);
+  const T* x = elements<T>(args.x) + args.first_column;
   Out* out = elements<Out>(args.out);
   const GatherPass<T, Out> pass{.x = x,
                                 .rows = args.x.dim(0),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "engine/tensor/tensor.h"
@@ -21,6 +22,13 @@ struct Matrix {
 /// x [..., C] as one matrix of rows of C.
 inline Matrix matrix_of(const Tensor& x, Transpose transpose = Transpose::kNo) {
   return {.data = x.raw(), .dtype = x.dtype(), .stride = x.dim(-1), .transpose = transpose};
+}
+
+/// The same from column `first` on.
+inline Matrix matrix_of(const Tensor& x, std::int64_t first) {
+  Matrix matrix = matrix_of(x);
+  matrix.data = static_cast<std::byte*>(matrix.data) + first * itemsize(x.dtype());
+  return matrix;
 }
 
 /// C [m, n] = alpha * op(A) [m, k] * op(B) [k, n] + beta * C + bias, for every matrix of a batch;

@@ -52,13 +52,13 @@ void linear(const LinearInputBackward& args) {
 }
 
 void linear(const LinearWeightBackward& args) {
-  const std::int64_t n = args.dweight.dim(1);
+  const std::int64_t n = args.x.dim(-1);
   gemm(args.dy.device(), {.m = args.dweight.dim(0),
                           .n = n,
                           .k = args.x.numel() / n,
                           .a = matrix_of(args.dy, Transpose::kYes),
                           .b = matrix_of(args.x),
-                          .c = matrix_of(args.dweight),
+                          .c = matrix_of(args.dweight, args.first_column),
                           .alpha = static_cast<float>(args.alpha),
                           .beta = args.accumulate ? 1.0F : 0.0F});
 }

@@ -5,12 +5,14 @@
 #include "engine/device/cuda/reduce.cuh"
 #include "engine/device/cuda/stream.h"
 #include "engine/random/cuda/philox.cuh"
+#include "engine/tensor/primitives.h"
 #include "ops/cuda/common/grid_stride.cuh"
 #include "ops/cuda/gemm.h"
+#include "ops/gather_rows_kernels.h"
 #include "ops/row_bins_kernels.h"
 #include "ops/row_groups_kernels.h"
 
-// The CPU's algorithm, ops/cpu/nearest_groups.cpp: one thread a column of the products.
+// The CPU's algorithm, ops/cpu/nearest_groups.cpp; the products lie row by row.
 
 namespace ghost::cuda {
 namespace {
@@ -19,10 +21,11 @@ constexpr int kSumThreads = 1024;
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    copy_features(const T* __restrict__ x, std::int64_t rows, std::int64_t channels,
-                  std::int64_t width, float* __restrict__ features) {
+    copy_features(const T* __restrict__ x, std::int64_t stride, std::int64_t rows,
+                  std::int64_t channels, std::int64_t width, float* __restrict__ features) {
   for (std::int64_t i = first_index(); i < rows * channels; i += index_stride()) {
-    features[i / channels * width + i % channels] = to_float(x[i]);
+    features[i / channels * width + i % channels] =
+        to_float(x[i / channels * stride + i % channels]);
   }
 }
 
@@ -78,180 +81,106 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    copy_rows(const T* __restrict__ from, const std::int32_t* __restrict__ rows, std::int64_t n,
-              std::int64_t width, T* __restrict__ to) {
+    copy_rows(const T* __restrict__ from, std::int64_t stride,
+              const std::int32_t* __restrict__ rows, std::int64_t n, std::int64_t width,
+              float* __restrict__ to) {
   for (std::int64_t i = first_index(); i < n * width; i += index_stride()) {
-    to[i] = from[rows[i / width] * width + i % width];
+    to[i] = to_float(from[rows[i / width] * stride + i % width]);
   }
 }
 
-// Samples enough: each level begins with its own as codewords.
+// One block a codeword: the mean of the samples nearest to it; without any it stays.
 __global__ void __launch_bounds__(kThreads)
-    first_codewords(std::int64_t level, std::int64_t groups, std::int64_t samples,
-                    std::int32_t* __restrict__ codeword_of) {
-  for (std::int64_t i = first_index(); i < samples; i += index_stride()) {
-    const std::int64_t past = (i + samples - level * groups % samples) % samples;
-    codeword_of[i] = past < groups ? static_cast<std::int32_t>(past) : -1;
-  }
-}
-
-__global__ void __launch_bounds__(kThreads)
-    move_codewords(const std::uint16_t* __restrict__ nearest, std::int64_t samples,
-                   std::int32_t* __restrict__ codeword_of) {
-  for (std::int64_t i = first_index(); i < samples; i += index_stride()) {
-    codeword_of[i] = nearest[i];
-  }
-}
-
-// One warp a codeword: share = 1 / samples of it, 0 without any.
-__global__ void __launch_bounds__(kThreads)
-    count_samples(const std::int32_t* __restrict__ codeword_of, std::int64_t samples,
-                  std::int64_t groups, float* __restrict__ share) {
-  const std::int64_t lane = threadIdx.x % kWarpSize;
-  for (std::int64_t g = first_index() / kWarpSize; g < groups; g += index_stride() / kWarpSize) {
+    move_codewords(const float* __restrict__ sample, const std::uint16_t* __restrict__ nearest,
+                   std::int64_t samples, std::int64_t width, float* __restrict__ codewords) {
+  const std::int64_t g = blockIdx.x;
+  for (std::int64_t k = threadIdx.x; k < width; k += blockDim.x) {
+    float sum = 0.0F;
     float count = 0.0F;
-    for (std::int64_t i = lane; i < samples; i += kWarpSize) {
-      count += codeword_of[i] == g ? 1.0F : 0.0F;
-    }
-    count = warp_sum(count);
-    if (lane == 0) {
-      share[g] = count > 0.0F ? 1.0F / count : 0.0F;
-    }
-  }
-}
-
-// with[g, i] = codeword g . column i, from products[sample, i]. Both are `stride` wide.
-__global__ void __launch_bounds__(kThreads)
-    multiply_codewords(const float* __restrict__ products, std::int64_t samples,
-                       std::int64_t columns, std::int64_t stride,
-                       const std::int32_t* __restrict__ codeword_of,
-                       const float* __restrict__ share, std::int64_t groups,
-                       float* __restrict__ with) {
-  for (std::int64_t i = first_index(); i < columns; i += index_stride()) {
-    for (std::int64_t g = 0; g < groups; ++g) {
-      with[g * stride + i] = 0.0F;
-    }
     for (std::int64_t s = 0; s < samples; ++s) {
-      const std::int32_t g = codeword_of[s];
-      if (g >= 0) {
-        with[g * stride + i] += products[s * stride + i];
+      if (nearest[s] == g) {
+        sum += sample[s * width + k];
+        count += 1.0F;
       }
     }
-    for (std::int64_t g = 0; g < groups; ++g) {
-      with[g * stride + i] *= share[g];
+    if (count > 0.0F) {
+      codewords[g * width + k] = sum / count;
     }
   }
 }
 
-// One warp a codeword: |codeword|^2 / 2, infinite without samples.
 __global__ void __launch_bounds__(kThreads)
-    halve_squares(const float* __restrict__ with, const std::int32_t* __restrict__ codeword_of,
-                  const float* __restrict__ share, std::int64_t samples, std::int64_t groups,
-                  float* __restrict__ half_square) {
+    subtract_codewords(const float* __restrict__ codewords,
+                       const std::uint16_t* __restrict__ nearest, std::int64_t samples,
+                       std::int64_t width, float* __restrict__ sample) {
+  for (std::int64_t i = first_index(); i < samples * width; i += index_stride()) {
+    sample[i] -= codewords[nearest[i / width] * width + i % width];
+  }
+}
+
+/// The lane with the largest score, the first of equal ones, in every lane; NaN find the first.
+__device__ __forceinline__ int first_of_largest(float score, int index) {
+#pragma unroll
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    const float other_score = __shfl_xor_sync(kFullWarp, score, offset);
+    const int other = __shfl_xor_sync(kFullWarp, index, offset);
+    if (other_score > score || (other_score == score && other < index)) {
+      score = other_score;
+      index = other;
+    }
+  }
+  return index;
+}
+
+// One warp a row; a lane has every 32nd codeword. products [rows, levels * groups] lose
+// |codeword|^2 / 2 and, level after level, what the row's codeword has with the later ones.
+__global__ void __launch_bounds__(kThreads)
+    assign_rows(const float* __restrict__ gram, std::int64_t levels, std::int64_t groups,
+                std::int64_t rows, std::int64_t level_stride, float* __restrict__ products,
+                std::uint16_t* __restrict__ group_of) {
   const std::int64_t lane = threadIdx.x % kWarpSize;
-  for (std::int64_t g = first_index() / kWarpSize; g < groups; g += index_stride() / kWarpSize) {
-    float sum = 0.0F;
-    for (std::int64_t s = lane; s < samples; s += kWarpSize) {
-      sum += codeword_of[s] == g ? with[g * samples + s] : 0.0F;
+  const std::int64_t size = levels * groups;
+  for (std::int64_t row = first_index() / kWarpSize; row < rows;
+       row += index_stride() / kWarpSize) {
+    float* scores = products + row * size;
+    for (std::int64_t g = lane; g < size; g += kWarpSize) {
+      scores[g] -= gram[g * size + g] / 2;
     }
-    sum = warp_sum(sum);
-    if (lane == 0) {
-      half_square[g] = share[g] > 0.0F ? sum * share[g] / 2 : INFINITY;
-    }
-  }
-}
-
-// One warp a sample: |sample|^2 / 2.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    halve_sample_squares(const T* __restrict__ sample, std::int64_t samples, std::int64_t width,
-                         float* __restrict__ half_square) {
-  const std::int64_t lane = threadIdx.x % kWarpSize;
-  for (std::int64_t s = first_index() / kWarpSize; s < samples; s += index_stride() / kWarpSize) {
-    float sum = 0.0F;
-    for (std::int64_t k = lane; k < width; k += kWarpSize) {
-      const float value = to_float(sample[s * width + k]);
-      sum += value * value;
-    }
-    sum = warp_sum(sum);
-    if (lane == 0) {
-      half_square[s] = sum / 2;
-    }
-  }
-}
-
-// The first of the largest with[g, i] - half_square[g]; NaN finds codeword 0: the loss will tell.
-__global__ void __launch_bounds__(kThreads)
-    find_nearest(const float* __restrict__ with, std::int64_t columns, std::int64_t stride,
-                 const float* __restrict__ half_square, std::int64_t groups,
-                 std::uint16_t* __restrict__ nearest) {
-  for (std::int64_t i = first_index(); i < columns; i += index_stride()) {
-    float best = -INFINITY;
-    std::int64_t found = 0;
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const float score = with[g * stride + i] - half_square[g];
-      if (score > best) {
-        best = score;
-        found = g;
+    const float* loss = nullptr;
+    for (std::int64_t level = 0; level < levels; ++level) {
+      const std::int64_t begin = level * groups;
+      float best = -INFINITY;
+      int found = 0;
+      // Codewords of this lane from here on; those of earlier levels are done with.
+      for (std::int64_t g = begin + (lane - begin % kWarpSize + kWarpSize) % kWarpSize; g < size;
+           g += kWarpSize) {
+        if (loss != nullptr) {
+          scores[g] -= loss[g];
+        }
+        if (g < begin + groups && scores[g] > best) {
+          best = scores[g];
+          found = static_cast<int>(g - begin);
+        }
       }
+      const std::int64_t nearest = first_of_largest(best, found);
+      if (lane == 0) {
+        group_of[level * level_stride + row] = static_cast<std::uint16_t>(nearest);
+      }
+      loss = gram + (begin + nearest) * size;
     }
-    nearest[i] = static_cast<std::uint16_t>(found);
-  }
-}
-
-// between[g, h] = codeword g . codeword h
-__global__ void __launch_bounds__(kThreads)
-    multiply_codeword_pairs(const float* __restrict__ with,
-                            const std::int32_t* __restrict__ codeword_of,
-                            const float* __restrict__ share, std::int64_t samples,
-                            std::int64_t groups, float* __restrict__ between) {
-  for (std::int64_t i = first_index(); i < groups * groups; i += index_stride()) {
-    const std::int64_t g = i / groups;
-    const std::int64_t h = i % groups;
-    float sum = 0.0F;
-    for (std::int64_t s = 0; s < samples; ++s) {
-      sum += codeword_of[s] == h ? with[g * samples + s] : 0.0F;
-    }
-    between[i] = sum * share[h];
-  }
-}
-
-// loss[sample, g] = (sample - its codeword) . codeword g
-__global__ void __launch_bounds__(kThreads)
-    find_losses(const float* __restrict__ with, const float* __restrict__ between,
-                const std::uint16_t* __restrict__ nearest, std::int64_t samples,
-                std::int64_t groups, float* __restrict__ loss) {
-  for (std::int64_t i = first_index(); i < samples * groups; i += index_stride()) {
-    const std::int64_t s = i / groups;
-    const std::int64_t g = i % groups;
-    loss[i] = with[g * samples + s] - between[g * groups + nearest[s]];
-  }
-}
-
-// Columns and samples lose their codewords: (z - w).(s - v) = z.s - z.v - (w.s - w.v)
-__global__ void __launch_bounds__(kThreads)
-    subtract_codewords(const float* __restrict__ with, const float* __restrict__ loss,
-                       const std::uint16_t* __restrict__ nearest_to_sample,
-                       const std::uint16_t* __restrict__ nearest_to_column, std::int64_t samples,
-                       std::int64_t columns, std::int64_t stride, std::int64_t groups,
-                       float* __restrict__ products) {
-  for (std::int64_t at = first_index(); at < samples * columns; at += index_stride()) {
-    const std::int64_t s = at / columns;
-    const std::int64_t i = at % columns;
-    products[s * stride + i] -= with[std::int64_t{nearest_to_sample[s]} * stride + i] +
-                                loss[s * groups + nearest_to_column[i]];
   }
 }
 
 template <typename T>
-void project(const Context& ctx, const NearestGroups& args) {
-  const std::int64_t channels = args.x.dim(-1);
+void project(const Context& ctx, const NearestGroupsOfBlock& args) {
+  const std::int64_t channels = args.channels;
   const std::int64_t rows = args.features.dim(0);
   const std::int64_t width = args.features.dim(1);
   const cudaStream_t stream = stream_of(args.x);
   if (args.projection == channels) {
     copy_features<T><<<blocks_for(args.x, rows * channels), kThreads, 0, stream>>>(
-        elements<T>(args.x), rows, channels, width, elements<float>(args.features));
+        elements<T>(args.x) + args.first_column, args.x.dim(1), rows, channels, width,
+        elements<float>(args.features));
     check_launch("copy_features");
     return;
   }
@@ -262,12 +191,12 @@ void project(const Context& ctx, const NearestGroups& args) {
   gemm(args.x.device(), {.m = rows,
                          .n = args.projection,
                          .k = channels,
-                         .a = matrix_of(args.x),
+                         .a = matrix_of(args.x, args.first_column),
                          .b = matrix_of(signs, Transpose::kYes),
                          .c = matrix_of(args.features)});
 }
 
-void append_label_codes(const Context& ctx, const NearestGroups& args) {
+void append_label_codes(const Context& ctx, const NearestGroupsOfBlock& args) {
   const std::int64_t rows = args.features.dim(0);
   const std::int64_t width = args.features.dim(1);
   const cudaStream_t stream = stream_of(args.x);
@@ -282,205 +211,115 @@ void append_label_codes(const Context& ctx, const NearestGroups& args) {
   check_launch("append_codes");
 }
 
-/// The codewords of all levels, as the CPU's Codebook of each.
-struct Codebooks {
-  Tensor codeword_of;  // [levels, samples] i32
-  Tensor share;        // [levels, groups] f32
-  Tensor half_square;  // [levels, groups] f32
-  Tensor nearest;      // [levels, samples] u16
-  Tensor loss;         // [levels - 1, samples, groups] f32
-};
-
-struct Sizes {
-  std::int64_t rows;
-  std::int64_t samples;
-  std::int64_t levels;
-  std::int64_t groups;
-
-  explicit Sizes(const NearestGroups& args)
-      : rows(args.group_of.dim(1)),
-        samples(args.sample.dim(0)),
-        levels(args.group_of.dim(0)),
-        groups(args.groups_of_level) {}
-};
-
-template <typename T>
-void draw_samples(const Context& ctx, const NearestGroups& args, const Tensor& compared) {
-  const std::int64_t samples = args.sample.dim(0);
-  const std::int64_t width = args.sample.dim(1);
-  const Tensor drawn = drawn_rows(ctx, args.stream, compared.numel() / width, samples, kSampleWord);
-  copy_rows<T><<<blocks_for(args.sample, samples * width), kThreads, 0, stream_of(args.sample)>>>(
-      elements<T>(compared), elements<std::int32_t>(drawn), samples, width,
-      elements<T>(args.sample));
-  check_launch("copy_rows");
-}
-
-// From the samples of a level's codewords to every sample's nearest one.
-void assign_samples(const NearestGroups& args, const Codebooks& books, std::int64_t level,
-                    const Tensor& with) {
-  const Sizes n(args);
-  const cudaStream_t stream = stream_of(args.x);
-  const auto* codeword_of = elements<std::int32_t>(books.codeword_of) + level * n.samples;
-  auto* share = elements<float>(books.share) + level * n.groups;
-  auto* half_square = elements<float>(books.half_square) + level * n.groups;
-  const int blocks_of_warps = blocks_for(args.x, n.groups * kWarpSize);
-  const int blocks_of_samples = blocks_for(args.x, n.samples);
-  count_samples<<<blocks_of_warps, kThreads, 0, stream>>>(codeword_of, n.samples, n.groups, share);
-  check_launch("count_samples");
-  multiply_codewords<<<blocks_of_samples, kThreads, 0, stream>>>(
-      elements<float>(args.gram), n.samples, n.samples, n.samples, codeword_of, share, n.groups,
-      elements<float>(with));
-  check_launch("multiply_codewords");
-  halve_squares<<<blocks_of_warps, kThreads, 0, stream>>>(elements<float>(with), codeword_of, share,
-                                                          n.samples, n.groups, half_square);
-  check_launch("halve_squares");
-  find_nearest<<<blocks_of_samples, kThreads, 0, stream>>>(
-      elements<float>(with), n.samples, n.samples, half_square, n.groups,
-      elements<std::uint16_t>(books.nearest) + level * n.samples);
-  check_launch("find_nearest");
-}
-
-void train_level(const Context& ctx, const NearestGroups& args, const Codebooks& books,
-                 std::int64_t level, const Tensor& with) {
-  const Sizes n(args);
-  const cudaStream_t stream = stream_of(args.x);
-  const int blocks = blocks_for(args.x, n.samples);
-  auto* codeword_of = elements<std::int32_t>(books.codeword_of) + level * n.samples;
-  const auto* nearest = elements<std::uint16_t>(books.nearest) + level * n.samples;
-  first_codewords<<<blocks, kThreads, 0, stream>>>(level, n.groups, n.samples, codeword_of);
-  check_launch("first_codewords");
-  assign_samples(args, books, level, with);
-  for (std::int64_t round = 0; round < args.kmeans_rounds; ++round) {
-    move_codewords<<<blocks, kThreads, 0, stream>>>(nearest, n.samples, codeword_of);
-    check_launch("move_codewords");
-    assign_samples(args, books, level, with);
+/// Columns [first_column, first_column + W) of x [n, N] to the nearest of some levels of codewords
+/// [levels * groups, W] f32: group_of[level * n + row].
+void assign(const Context& ctx, const Tensor& x, std::int64_t first_column, const Tensor& codewords,
+            std::int64_t levels, const Tensor& products, std::uint16_t* group_of) {
+  const std::int64_t rows = x.dim(0);
+  const std::int64_t size = codewords.dim(0);
+  const std::int64_t width = codewords.dim(1);
+  Tensor operand = codewords;
+  if (x.dtype() != codewords.dtype()) {
+    operand = ctx.empty(codewords.shape(), x.dtype());
+    cast(operand, codewords);
   }
-  if (level + 1 == n.levels) {
-    return;
-  }
-  const Tensor between = ctx.empty({n.groups, n.groups}, DType::kF32);
-  auto* loss = elements<float>(books.loss) + level * n.samples * n.groups;
-  multiply_codeword_pairs<<<blocks_for(args.x, between.numel()), kThreads, 0, stream>>>(
-      elements<float>(with), codeword_of, elements<float>(books.share) + level * n.groups,
-      n.samples, n.groups, elements<float>(between));
-  check_launch("multiply_codeword_pairs");
-  find_losses<<<blocks_for(args.x, n.samples * n.groups), kThreads, 0, stream>>>(
-      elements<float>(with), elements<float>(between), nearest, n.samples, n.groups, loss);
-  check_launch("find_losses");
-  subtract_codewords<<<blocks_for(args.x, n.samples * n.samples), kThreads, 0, stream>>>(
-      elements<float>(with), loss, nearest, nearest, n.samples, n.samples, n.samples, n.groups,
-      elements<float>(args.gram));
-  check_launch("subtract_codewords");
-}
-
-Codebooks train(const Context& ctx, const NearestGroups& args) {
-  const Sizes n(args);
-  const Codebooks books{.codeword_of = ctx.empty({n.levels, n.samples}, DType::kI32),
-                        .share = ctx.empty({n.levels, n.groups}, DType::kF32),
-                        .half_square = ctx.empty({n.levels, n.groups}, DType::kF32),
-                        .nearest = ctx.empty({n.levels, n.samples}, DType::kU16),
-                        .loss = n.levels > 1
-                                    ? ctx.empty({n.levels - 1, n.samples, n.groups}, DType::kF32)
-                                    : Tensor{}};
-  gemm(args.x.device(), {.m = n.samples,
-                         .n = n.samples,
-                         .k = args.sample.dim(1),
-                         .a = matrix_of(args.sample),
-                         .b = matrix_of(args.sample, Transpose::kYes),
-                         .c = matrix_of(args.gram)});
-  const Tensor with = ctx.empty({n.groups, n.samples}, DType::kF32);
-  for (std::int64_t level = 0; level < n.levels; ++level) {
-    train_level(ctx, args, books, level, with);
-  }
-  return books;
-}
-
-/// Calls work(first, count) with args.products holding the samples' products with rows
-/// [first, first + count).
-template <typename Work>
-void for_each_chunk(const NearestGroups& args, const Tensor& compared, const Work& work) {
-  const std::int64_t width = args.sample.dim(1);
-  const std::int64_t rows = compared.numel() / width;
-  const std::int64_t at_once = args.products.dim(1);
+  const Tensor gram = ctx.empty({size, size}, DType::kF32);
+  gemm(x.device(), {.m = size,
+                    .n = size,
+                    .k = width,
+                    .a = matrix_of(operand),
+                    .b = matrix_of(operand, Transpose::kYes),
+                    .c = matrix_of(gram)});
+  Matrix scores = matrix_of(products);
+  scores.stride = size;
+  const std::int64_t at_once = products.numel() / size;
   for (std::int64_t first = 0; first < rows; first += at_once) {
     const std::int64_t count = std::min(at_once, rows - first);
-    gemm(args.x.device(),
-         {.m = args.sample.dim(0),
-          .n = count,
-          .k = width,
-          .a = matrix_of(args.sample),
-          .b = matrix_of(compared.reshape({rows, width}).slice(first, first + count),
-                         Transpose::kYes),
-          .c = matrix_of(args.products)});
-    work(first, count);
+    gemm(x.device(), {.m = count,
+                      .n = size,
+                      .k = width,
+                      .a = matrix_of(x.slice(first, first + count), first_column),
+                      .b = matrix_of(operand, Transpose::kYes),
+                      .c = scores});
+    assign_rows<<<blocks_for(x, count * kWarpSize), kThreads, 0, stream_of(x)>>>(
+        elements<float>(gram), levels, size / levels, count, rows, elements<float>(products),
+        group_of + first);
+    check_launch("assign_rows");
   }
 }
 
-void encode(const Context& ctx, const NearestGroups& args, const Tensor& compared,
-            const Codebooks& books) {
-  const Sizes n(args);
-  const cudaStream_t stream = stream_of(args.x);
-  const std::int64_t stride = args.products.dim(1);
-  const Tensor with = ctx.empty({n.groups, stride}, DType::kF32);
-  for_each_chunk(args, compared, [&](std::int64_t first, std::int64_t count) {
-    const int blocks = blocks_for(args.x, count);
-    for (std::int64_t level = 0; level < n.levels; ++level) {
-      auto* group_of = elements<std::uint16_t>(args.group_of) + level * n.rows + first;
-      multiply_codewords<<<blocks, kThreads, 0, stream>>>(
-          elements<float>(args.products), n.samples, count, stride,
-          elements<std::int32_t>(books.codeword_of) + level * n.samples,
-          elements<float>(books.share) + level * n.groups, n.groups, elements<float>(with));
-      check_launch("multiply_codewords");
-      find_nearest<<<blocks, kThreads, 0, stream>>>(
-          elements<float>(with), count, stride,
-          elements<float>(books.half_square) + level * n.groups, n.groups, group_of);
-      check_launch("find_nearest");
-      if (level + 1 < n.levels) {
-        subtract_codewords<<<blocks_for(args.x, n.samples * count), kThreads, 0, stream>>>(
-            elements<float>(with), elements<float>(books.loss) + level * n.samples * n.groups,
-            elements<std::uint16_t>(books.nearest) + level * n.samples, group_of, n.samples, count,
-            stride, n.groups, elements<float>(args.products));
-        check_launch("subtract_codewords");
-      }
-    }
-  });
-}
-
-// One level whose codewords are the samples themselves: only their lengths matter.
-template <typename T>
-void encode_by_samples(const Context& ctx, const NearestGroups& args, const Tensor& compared) {
+// The codewords of one level after the other; the samples lose theirs on the way.
+void train(const Context& ctx, const NearestGroupsOfBlock& args) {
   const std::int64_t samples = args.sample.dim(0);
+  const std::int64_t width = args.sample.dim(1);
+  const std::int64_t groups = args.groups_of_level;
+  const std::int64_t levels = args.group_of.dim(0);
   const cudaStream_t stream = stream_of(args.x);
-  const Tensor half_square = ctx.empty({samples}, DType::kF32);
-  halve_sample_squares<T><<<blocks_for(args.x, samples * kWarpSize), kThreads, 0, stream>>>(
-      elements<T>(args.sample), samples, args.sample.dim(1), elements<float>(half_square));
-  check_launch("halve_sample_squares");
-  for_each_chunk(args, compared, [&](std::int64_t first, std::int64_t count) {
-    find_nearest<<<blocks_for(args.x, count), kThreads, 0, stream>>>(
-        elements<float>(args.products), count, args.products.dim(1), elements<float>(half_square),
-        samples, elements<std::uint16_t>(args.group_of) + first);
-    check_launch("find_nearest");
-  });
+  const Tensor nearest = ctx.empty({samples}, DType::kU16);
+  auto* nearest_to = elements<std::uint16_t>(nearest);
+  for (std::int64_t level = 0; level < levels; ++level) {
+    const Tensor codewords = args.codewords.slice(level * groups, (level + 1) * groups);
+    copy(codewords, args.sample.slice(level * groups, (level + 1) * groups));
+    const auto assign_samples = [&] {
+      assign(ctx, args.sample, /*first_column=*/0, codewords, /*levels=*/1, args.products,
+             nearest_to);
+    };
+    for (std::int64_t round = 0; round < args.kmeans_rounds; ++round) {
+      assign_samples();
+      move_codewords<<<static_cast<unsigned>(groups), kThreads, 0, stream>>>(
+          elements<float>(args.sample), nearest_to, samples, width, elements<float>(codewords));
+      check_launch("move_codewords");
+    }
+    if (level + 1 < levels) {
+      assign_samples();
+      subtract_codewords<<<blocks_for(args.x, samples * width), kThreads, 0, stream>>>(
+          elements<float>(codewords), nearest_to, samples, width, elements<float>(args.sample));
+      check_launch("subtract_codewords");
+    }
+  }
 }
 
-}  // namespace
-
-void row_groups(const Context& ctx, const NearestGroups& args) {
+void form_groups_of_block(const Context& ctx, const NearestGroupsOfBlock& args) {
   if (args.features.defined()) {
     visit_gpu_real(args.x.dtype(), "row_groups", [&]<typename T>() { project<T>(ctx, args); });
   }
   if (args.labels.defined()) {
     append_label_codes(ctx, args);
   }
-  const Tensor& compared = args.features.defined() ? args.features : args.x;
+  const Tensor& compared = args.compared();
   visit_gpu_real(compared.dtype(), "row_groups", [&]<typename T>() {
-    draw_samples<T>(ctx, args, compared);
-    if (args.gram.defined()) {
-      encode(ctx, args, compared, train(ctx, args));
-    } else {
-      encode_by_samples<T>(ctx, args, compared);
-    }
+    copy_rows<T>
+        <<<blocks_for(args.sample, args.sample.numel()), kThreads, 0, stream_of(args.sample)>>>(
+            elements<T>(compared) + args.compared_column(), compared.dim(1),
+            elements<std::int32_t>(args.drawn), args.sample.dim(0), args.sample.dim(1),
+            elements<float>(args.sample));
+    check_launch("copy_rows");
   });
+  train(ctx, args);
+  const auto assign_all = [&] {
+    assign(ctx, compared, args.compared_column(), args.codewords, args.group_of.dim(0),
+           args.products, elements<std::uint16_t>(args.group_of));
+  };
+  assign_all();
+  for (std::int64_t refit = 0; refit < args.refits; ++refit) {
+    const DeviceBins bins = group_bins(ctx, args.group_of, args.groups_of_level);
+    gather_rows(ctx, DeviceGatherRows{.x = compared,
+                                      .first_column = args.compared_column(),
+                                      .columns = args.codewords.dim(1),
+                                      .bins = &bins,
+                                      .out = args.codewords});
+    row_groups(ctx,
+               DeviceGroupMeans{.sums = args.codewords, .group_of = args.group_of, .sweeps = 1});
+    assign_all();
+  }
+}
+
+}  // namespace
+
+void row_groups(const Context& ctx, const NearestGroups& args) {
+  for (std::int64_t block = 0; block < args.group_of.dim(0); ++block) {
+    form_groups_of_block(ctx, NearestGroupsOfBlock(args, block));
+  }
 }
 
 }  // namespace ghost::cuda

@@ -135,12 +135,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void finish_means(const DeviceGroupMeans& args, const Tensor& differences, int blocks) {
-  add_differences<<<1, kSumThreads, 0, stream_of(args.sums)>>>(
-      elements<double>(differences), blocks, elements<double>(args.squared_norm));
-  check_launch("add_differences");
-}
-
 void means_of_one_level(const Context& ctx, const DeviceGroupMeans& args) {
   const std::int64_t groups = args.sums.dim(0);
   const std::int64_t rows = args.group_of.dim(1);
@@ -155,7 +149,11 @@ void means_of_one_level(const Context& ctx, const DeviceGroupMeans& args) {
                                                elements<float>(args.sums),
                                                elements<double>(differences));
   check_launch("divide_sums");
-  finish_means(args, differences, blocks);
+  if (args.squared_norm.defined()) {
+    add_differences<<<1, kSumThreads, 0, stream>>>(elements<double>(differences), blocks,
+                                                   elements<double>(args.squared_norm));
+    check_launch("add_differences");
+  }
 }
 
 }  // namespace
@@ -205,14 +203,18 @@ void row_groups(const Context& ctx, const DeviceGroupMeans& args) {
       check_launch("correct_means");
     }
   }
-  multiply(0, groups);
-  const int blocks = blocks_for(mu, mu.numel());
-  const Tensor differences = ctx.empty({blocks}, DType::kF64);
-  compare_means<<<blocks, kThreads, 0, stream>>>(elements<float>(args.sums),
-                                                 elements<float>(product), elements<float>(mu),
-                                                 mu.numel(), elements<double>(differences));
-  check_launch("compare_means");
-  finish_means(args, differences, blocks);
+  if (args.squared_norm.defined()) {
+    multiply(0, groups);
+    const int blocks = blocks_for(mu, mu.numel());
+    const Tensor differences = ctx.empty({blocks}, DType::kF64);
+    compare_means<<<blocks, kThreads, 0, stream>>>(elements<float>(args.sums),
+                                                   elements<float>(product), elements<float>(mu),
+                                                   mu.numel(), elements<double>(differences));
+    check_launch("compare_means");
+    add_differences<<<1, kSumThreads, 0, stream>>>(elements<double>(differences), blocks,
+                                                   elements<double>(args.squared_norm));
+    check_launch("add_differences");
+  }
   copy(args.sums, mu);
 }
 

@@ -94,9 +94,7 @@ TEST_CASE("bins of groups and picked rows are those of the CPU", "[ops][cuda]") 
   for (const Device& device : cuda_devices()) {
     const Context ctx(shared_allocator(device));
     const Tensor there = to_device(group_of, ctx.allocator(), MemoryTag::kWorkspace);
-    const RowBins of_levels =
-        joined_bins(group_bins(group_of.slice(0, 1).span<std::uint16_t>(), kGroups),
-                    group_bins(group_of.slice(1, 2).span<std::uint16_t>(), kGroups));
+    const RowBins of_levels = group_bins(group_of, kGroups);
     const DeviceBins groups = cuda::group_bins(ctx, there, kGroups);
     check_bins(groups, of_levels);
     check_bins(cuda::joined_bins(ctx, groups,
@@ -213,6 +211,12 @@ std::vector<std::pair<std::string, SketchConfig>> all_forms() {
     c.center = Centering::kNearest;
     c.features = GroupFeatures::kInputTarget;
     c.levels = 3;
+    c.remainder = Remainder::kDrop;
+  });
+  add("blocks of channels", [](SketchConfig& c) {
+    c.center = Centering::kNearest;
+    c.levels = 2;
+    c.blocks = 7;
     c.remainder = Remainder::kDrop;
   });
   return forms;

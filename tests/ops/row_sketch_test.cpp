@@ -11,6 +11,7 @@
 #include "ops/dense_sketch.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/row_groups_kernels.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 
@@ -261,91 +262,166 @@ TEST_CASE("group means give the sum over groups of mean times sum", "[ops]") {
   CHECK(distance(estimate(in, config, 4, 1), expected) < 1e-12);
 }
 
-// Residual vector quantisation with the rows themselves, where the kernel has their inner products.
-std::vector<std::vector<std::uint16_t>> groups_by_definition(std::vector<std::vector<double>> rows,
-                                                             const SketchConfig& config,
-                                                             std::size_t groups,
-                                                             const RandomStream& stream) {
-  constexpr std::size_t kSampleWord = 2;
-  const auto levels = static_cast<std::size_t>(config.levels);
-  const auto sampled =
-      drawn_rows(stream, static_cast<std::int64_t>(rows.size()),
-                 config.samples * static_cast<std::int64_t>(groups * levels), kSampleWord);
-  const auto nearest = [](const std::vector<std::vector<double>>& codewords,
-                          const std::vector<double>& row) {
-    const auto distance_to = [&](const std::vector<double>& codeword) {
-      double sum = 0;
-      for (std::size_t k = 0; k < row.size(); ++k) {
-        sum += (row[k] - codeword[k]) * (row[k] - codeword[k]);
-      }
-      return sum;
-    };
-    return static_cast<std::size_t>(std::min_element(codewords.begin(), codewords.end(),
-                                                     [&](const auto& a, const auto& b) {
-                                                       return distance_to(a) < distance_to(b);
-                                                     }) -
-                                    codewords.begin());
+using Rows = std::vector<std::vector<double>>;
+using Groups = std::vector<std::vector<std::uint16_t>>;  // [levels, rows]
+
+std::size_t nearest_of(const Rows& codewords, const std::vector<double>& row) {
+  const auto distance_to = [&](const std::vector<double>& codeword) {
+    double sum = 0;
+    for (std::size_t k = 0; k < row.size(); ++k) {
+      sum += (row[k] - codeword[k]) * (row[k] - codeword[k]);
+    }
+    return sum;
   };
-  std::vector<std::vector<std::uint16_t>> group_of(levels);
-  for (std::size_t level = 0; level < levels; ++level) {
-    std::vector<std::vector<double>> codewords;
-    for (std::size_t g = 0; g < groups; ++g) {
-      codewords.push_back(rows[static_cast<std::size_t>(sampled[level * groups + g])]);
+  const auto is_nearer = [&](const auto& a, const auto& b) {
+    return distance_to(a) < distance_to(b);
+  };
+  return static_cast<std::size_t>(std::min_element(codewords.begin(), codewords.end(), is_nearer) -
+                                  codewords.begin());
+}
+
+void subtract(std::vector<double>& row, const std::vector<double>& codeword) {
+  std::transform(row.begin(), row.end(), codeword.begin(), row.begin(), std::minus<>());
+}
+
+/// The means of the rows of each group; a group without rows keeps what it had.
+Rows means_of(const Rows& rows, const std::vector<std::uint16_t>& group_of, Rows before) {
+  for (std::size_t g = 0; g < before.size(); ++g) {
+    std::vector<double> sum(rows[0].size(), 0.0);
+    double count = 0;
+    for (std::size_t b = 0; b < rows.size(); ++b) {
+      if (group_of[b] == g) {
+        ++count;
+        std::transform(sum.begin(), sum.end(), rows[b].begin(), sum.begin(), std::plus<>());
+      }
     }
-    for (std::int64_t round = 0; round < config.kmeans_rounds; ++round) {
-      std::vector<std::vector<double>> sums(groups, std::vector<double>(rows[0].size(), 0.0));
-      std::vector<double> count(groups, 0.0);
-      for (const std::int32_t sample : sampled) {
-        const auto& row = rows[static_cast<std::size_t>(sample)];
-        const std::size_t g = nearest(codewords, row);
-        ++count[g];
-        std::transform(row.begin(), row.end(), sums[g].begin(), sums[g].begin(), std::plus<>());
-      }
-      for (std::size_t g = 0; g < groups; ++g) {
-        REQUIRE(count[g] > 0);
-        for (std::size_t k = 0; k < sums[g].size(); ++k) {
-          codewords[g][k] = sums[g][k] / count[g];
-        }
-      }
-    }
-    for (auto& row : rows) {
-      const std::size_t g = nearest(codewords, row);
-      group_of[level].push_back(static_cast<std::uint16_t>(g));
-      for (std::size_t k = 0; k < row.size(); ++k) {
-        row[k] -= codewords[g][k];
-      }
+    for (std::size_t k = 0; k < sum.size() && count > 0; ++k) {
+      before[g][k] = sum[k] / count;
     }
   }
-  return group_of;
+  return before;
+}
+
+/// What each row is nearest to, level after level; the rows lose it.
+Groups groups_of(Rows rows, const std::vector<Rows>& codewords) {
+  Groups out;
+  for (const Rows& level : codewords) {
+    out.emplace_back();
+    for (auto& row : rows) {
+      out.back().push_back(static_cast<std::uint16_t>(nearest_of(level, row)));
+      subtract(row, level[out.back().back()]);
+    }
+  }
+  return out;
+}
+
+// The definition, with the rows themselves where the kernel has products.
+Groups groups_by_definition(const Rows& rows, const SketchConfig& config, std::size_t groups,
+                            const RandomStream& stream) {
+  const auto levels = static_cast<std::size_t>(config.levels);
+  const auto drawn =
+      drawn_rows(stream, static_cast<std::int64_t>(rows.size()),
+                 config.samples * static_cast<std::int64_t>(groups * levels), kSampleWord);
+  Rows samples;
+  for (const std::int32_t row : drawn) {
+    samples.push_back(rows[static_cast<std::size_t>(row)]);
+  }
+  std::vector<Rows> codewords;
+  for (std::size_t level = 0; level < levels; ++level) {
+    const auto first = samples.begin() + static_cast<std::ptrdiff_t>(level * groups);
+    Rows of_level(first, first + static_cast<std::ptrdiff_t>(groups));
+    for (std::int64_t round = 0; round < config.kmeans_rounds; ++round) {
+      of_level = means_of(samples, groups_of(samples, {of_level})[0], of_level);
+    }
+    for (auto& sample : samples) {
+      subtract(sample, of_level[nearest_of(of_level, sample)]);
+    }
+    codewords.push_back(of_level);
+  }
+  Groups out = groups_of(rows, codewords);
+  for (std::int64_t refit = 0; refit < config.refits; ++refit) {
+    Rows left = rows;  // less the means of the levels before
+    for (std::size_t level = 0; level < levels; ++level) {
+      codewords[level] =
+          means_of(left, out[level], Rows(groups, std::vector<double>(rows[0].size(), 0.0)));
+      for (std::size_t b = 0; b < rows.size(); ++b) {
+        subtract(left[b], codewords[level][out[level][b]]);
+      }
+    }
+    out = groups_of(rows, codewords);
+  }
+  return out;
 }
 
 TEST_CASE("rows go to the nearest codeword of each level", "[ops]") {
-  constexpr std::int64_t kRows = 150;  // more than are worked on together
-  constexpr std::int64_t kColumns = 7;
+  constexpr std::int64_t kRows = 150;
+  constexpr std::int64_t kColumns = 14;
   const Tensor x = normal({kRows, kColumns}, 8);
   const auto values = values_of(x);
-  std::vector<std::vector<double>> rows;
-  for (auto row = values.begin(); row != values.end(); row += kColumns) {
-    rows.emplace_back(row, row + kColumns);
-  }
-  for (const auto& [levels, samples, rounds] :
-       {std::array{1, 1, 0}, std::array{1, 4, 2}, std::array{3, 1, 0}, std::array{4, 2, 3},
-        std::array{5, 7, 1}}) {
+  for (const auto& [blocks, levels, samples, rounds, refits] :
+       {std::array{1, 1, 1, 0, 0}, std::array{1, 1, 4, 2, 1}, std::array{1, 3, 1, 0, 2},
+        std::array{2, 4, 2, 3, 0}, std::array{7, 2, 3, 1, 1}, std::array{1, 5, 7, 1, 3}}) {
     SketchConfig config = plain();
     config.center = Centering::kNearest;
+    config.remainder = Remainder::kDrop;
+    config.blocks = blocks;
     config.levels = levels;
     config.samples = samples;
     config.kmeans_rounds = rounds;
+    config.refits = refits;
     INFO(write_config(config));
     Context ctx(Device{});
     const RowGroups groups = form_groups(ctx, x, config, 20, draw(3));
-    const auto expected = groups_by_definition(
-        rows, config, static_cast<std::size_t>(groups.groups_per_level), draw(3));
-    for (std::int64_t level = 0; level < levels; ++level) {
-      const auto of = groups.group_of.slice(level, level + 1).span<std::uint16_t>();
-      CHECK(std::vector(of.begin(), of.end()) == expected[static_cast<std::size_t>(level)]);
+    REQUIRE(groups.group_of.dim(0) == blocks * levels);
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      Rows rows;
+      for (auto row = values.begin(); row != values.end(); row += kColumns) {
+        const auto first = row + block * (kColumns / blocks);
+        rows.emplace_back(first, first + kColumns / blocks);
+      }
+      const auto expected = groups_by_definition(
+          rows, config, static_cast<std::size_t>(groups.groups_per_level), draw(3));
+      for (std::int64_t level = 0; level < levels; ++level) {
+        const auto of = groups.of_block(block).slice(level, level + 1).span<std::uint16_t>();
+        CHECK(std::vector(of.begin(), of.end()) == expected[static_cast<std::size_t>(level)]);
+      }
     }
   }
+}
+
+// Each block of columns of dW is that of its own groups.
+TEST_CASE("blocks of channels are sketched each for itself", "[ops]") {
+  constexpr std::int64_t kBlocks = 3;
+  const Tensor x = rows_with_mean({200, 12}, 3);
+  const Tensor dy = normal({200, 7}, 4);
+  SketchConfig config = plain();
+  config.center = Centering::kNearest;
+  config.remainder = Remainder::kDrop;
+  config.levels = 2;
+  config.blocks = kBlocks;
+  const auto whole = estimate({x, dy}, config, 32, 1);
+  const auto values = values_of(x);
+  config.blocks = 1;
+  for (std::int64_t block = 0; block < kBlocks; ++block) {
+    std::vector<double> columns;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (static_cast<std::int64_t>(i % 12 / 4) == block) {
+        columns.push_back(values[i]);
+      }
+    }
+    const Tensor part = test::tensor_of({200, 4}, columns);
+    const auto expected = estimate({part, dy}, config, 32, 1);
+    for (std::size_t j = 0; j < 7; ++j) {
+      for (std::size_t i = 0; i < 4; ++i) {
+        CHECK(whole[j * 12 + static_cast<std::size_t>(block) * 4 + i] ==
+              Approx(expected[j * 4 + i]).epsilon(1e-12));
+      }
+    }
+  }
+  config.blocks = 5;
+  CHECK_THROWS_WITH(estimate({x, dy}, config, 32, 1),
+                    "residuals.sketch.blocks is 5 in : 12 channels; expected a number that divides "
+                    "them");
 }
 
 // dW = X^T P dY with P the projection onto what the groups of all levels span, once the means are
