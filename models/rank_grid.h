@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "engine/comm/communicator.h"
 #include "engine/config/enum_names.h"
@@ -37,6 +38,10 @@ struct EnumNames<MessageKind> {
 /// Of one rank or summed over ranks, in the order of MessageKind.
 using MessageCounts = std::array<CommCount, kNumMessageKinds>;
 
+class RankGrid;
+/// What all ranks of a grid have counted, summed. Collective over the world.
+MessageCounts counts_of_all(RankGrid& grid);
+
 /// Ranks as a grid: every replica is `num_region_ranks` ranks that share one model's regions.
 ///
 ///   rank of the world = replica * num_region_ranks + region_rank
@@ -63,6 +68,10 @@ class RankGrid {
 
   /// Runs `exchange` and counts what it moves through `comm` as messages of `kind`.
   void count(MessageKind kind, const Communicator& comm, const std::function<void()>& exchange);
+
+  /// Adds up each of `numbers` over the ranks of `comm`, one of this grid's, for whoever wants
+  /// numbers of the host and no tensor.
+  void sum(MessageKind kind, Communicator& comm, std::span<double> numbers);
 
   /// Of this rank since the last reset.
   const MessageCounts& counts() const { return counts_; }

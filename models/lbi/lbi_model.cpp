@@ -34,8 +34,7 @@ LbiModel::LbiModel(const RegionsConfig& config, std::unique_ptr<LayeredModel> mo
       architecture_(fmt::format("lbi-{}", model_->architecture())),
       initial_encoder_({model_->parameters(), "regions.initial.", model_->decays_all()},
                        InterfaceMlp::encoder_widths(config, model_->channels())) {
-  const std::int64_t per_region = config.layers_per_region;
-  const std::int64_t count = (model_->num_layers() + per_region - 1) / per_region;
+  const std::int64_t count = num_regions(config, model_->num_layers());
   for (std::int64_t k = 0; k < count; ++k) {
     regions_.emplace_back(config, k, *model_);
   }
