@@ -21,7 +21,7 @@ void ModelConfig::choose_fields(const ConfigNode& section) {
 void ModelConfig::validate(const std::string& prefix) const {
   is_gpt() ? gpt.validate(prefix) : as_hybrid().validate(prefix);
   if (regions.has_value()) {
-    regions->validate_for(is_gpt() ? gpt.layers : hybrid.layers, prefix + "regions.");
+    regions->validate_for(layers(), prefix + "regions.");
   }
 }
 

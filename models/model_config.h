@@ -62,6 +62,7 @@ struct ModelConfig {
   /// `hybrid` with the layers that `type` stands for.
   HybridConfig as_hybrid() const;
   bool is_gpt() const { return type == ModelType::kGpt; }
+  std::int64_t layers() const { return is_gpt() ? gpt.layers : hybrid.layers; }
   std::int64_t channels() const { return is_gpt() ? gpt.channels : hybrid.channels; }
   std::int64_t vocab_size() const { return is_gpt() ? gpt.vocab_size : hybrid.vocab_size; }
   /// Longest sequence the model can read; 0 when there is no limit.

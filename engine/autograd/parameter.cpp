@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "engine/autograd/resident_parameters.h"
 #include "engine/random/philox.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
@@ -100,12 +101,20 @@ Parameter& ParameterStore::declare(std::string name, const Shape& shape, Decay d
 
 void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DType dtype,
                                  std::optional<DType> activation_dtype) {
+  materialize_residents(
+      *this, [](const Parameter&) { return true; }, allocator, dtype, activation_dtype);
+}
+
+void materialize_residents(ParameterStore& store,
+                           const std::function<bool(const Parameter&)>& is_here,
+                           const std::shared_ptr<Allocator>& allocator, DType dtype,
+                           std::optional<DType> activation_dtype) {
   const DType working_dtype = activation_dtype.value_or(dtype);
   for (const Decay decay : {Decay::kYes, Decay::kNo}) {
     ParameterGroup group{.decay = decay};
     std::int64_t count = 0;
-    for (const auto& parameter : parameters_) {
-      if (parameter->decay == decay) {
+    for (const auto& parameter : store.all()) {
+      if (parameter->decay == decay && is_here(*parameter)) {
         group.members.push_back(parameter.get());
         count += parameter->shape.numel();
       }
@@ -131,7 +140,7 @@ void ParameterStore::materialize(const std::shared_ptr<Allocator>& allocator, DT
       }
       offset = end;
     }
-    groups_.push_back(std::move(group));
+    store.groups().push_back(std::move(group));
   }
 }
 
@@ -140,7 +149,7 @@ void ParameterStore::initialize(std::uint64_t seed) {
   constexpr double kTruncatedStd = 0.87962566103423978;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Parameter& parameter = *parameters_[i];
-    if (parameter.value.device().is_dry) {
+    if (!is_resident(parameter) || parameter.value.device().is_dry) {
       continue;
     }
     const RandomStream stream{
@@ -190,7 +199,7 @@ void ParameterStore::begin_gradients() {
 
 void ParameterStore::finish_gradients() {
   for (const auto& parameter : parameters_) {
-    if (!parameter->has_grad) {
+    if (is_resident(*parameter) && !parameter->has_grad) {
       parameter->claim_grad();
       fill_zero(parameter->grad);
     }

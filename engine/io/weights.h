@@ -16,7 +16,7 @@ struct NamedTensor {
   Tensor tensor;
 };
 
-/// The values of all parameters under their names.
+/// The values of all parameters under their names; undefined for those that are not here.
 std::vector<NamedTensor> named_values(const ParameterStore& parameters);
 
 /// Writes tensors of any device; otherwise as write_safetensors, and returns what that returns.
@@ -28,7 +28,8 @@ std::string write_tensors(const std::filesystem::path& path, std::span<const Nam
 void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor);
 
 /// Fills every tensor from the one of its name; throws ghost::Error naming file and tensor when one
-/// is missing, has another shape, or the file has tensors nobody asked for.
+/// is missing, has another shape, or the file has tensors nobody asked for. An undefined tensor
+/// has to be in the file and is not read.
 void read_tensors(const SafetensorsFile& file, std::span<const NamedTensor> tensors);
 
 }  // namespace ghost

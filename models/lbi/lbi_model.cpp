@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/autograd/pullback.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "models/lbi/lbi_pass.h"
+#include "models/lbi/pass_loss.h"
 #include "models/module.h"
 
 namespace ghost {
@@ -18,31 +18,6 @@ constexpr std::string_view kInterfaces = "regions.";
 struct TextState final : BlockState {
   std::vector<std::vector<std::int32_t>> tokens;  // of each sequence
   std::int64_t prompt = 0;
-};
-
-/// The whole model as one node of an outer tape.
-class RegionsLoss final : public Op {
- public:
-  RegionsLoss(std::shared_ptr<LbiPass> pass, BackwardReport* report)
-      : pass_(std::move(pass)), report_(report) {}
-
-  std::string_view name() const override { return "regions_loss"; }
-  ResidualSpecs residuals() const override { return {}; }
-  bool holds_parameters() const override { return true; }
-
-  Tensors forward(Context& ctx, Node& node) const override {
-    return {pass_->forward(ctx, node.input(0).detach(), node.input(1).detach())};
-  }
-
-  void backward(Context& ctx, const Node& /*node*/, Pullback& pullback) const override {
-    if (pullback.wants_parameters()) {
-      *report_ = pass_->backward(ctx, pullback.dy());
-    }
-  }
-
- private:
-  std::shared_ptr<LbiPass> pass_;
-  BackwardReport* report_;
 };
 
 std::unique_ptr<LayeredModel> checked(const RegionsConfig& config,
@@ -59,8 +34,7 @@ LbiModel::LbiModel(const RegionsConfig& config, std::unique_ptr<LayeredModel> mo
       architecture_(fmt::format("lbi-{}", model_->architecture())),
       initial_encoder_({model_->parameters(), "regions.initial.", model_->decays_all()},
                        InterfaceMlp::encoder_widths(config, model_->channels())) {
-  const std::int64_t per_region = config.layers_per_region;
-  const std::int64_t count = (model_->num_layers() + per_region - 1) / per_region;
+  const std::int64_t count = num_regions(config, model_->num_layers());
   for (std::int64_t k = 0; k < count; ++k) {
     regions_.emplace_back(config, k, *model_);
   }
@@ -127,7 +101,8 @@ Tensor LbiModel::loss(Context& ctx, const Tensor& tokens, const Tensor& targets)
   Tape* tape = ctx.tape();
   if (tape != nullptr && config_.backward != RegionsBackward::kTape) {
     auto pass = std::make_shared<LbiPass>(*this, tape->plan());
-    return ctx.apply<RegionsLoss>({tape->watch(tokens), targets}, std::move(pass), &last_backward_);
+    return ctx.apply<PassLoss<LbiPass>>({tape->watch(tokens), targets}, std::move(pass),
+                                        &last_backward_);
   }
   const Slots slots = training_slots(config_, tokens.dim(1));
   return model_->readout_loss(ctx, features(ctx, tokens, slots),

@@ -3,27 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
+#include "models/lbi/squared_distance.h"
 
 namespace ghost {
-namespace {
-
-/// Sum of squared differences of two tensors of equal size.
-double squared_distance(const Tensor& a, const Tensor& b) {
-  const Tensor x = on_host(a);
-  const Tensor y = on_host(b);
-  double sum = 0;
-  visit_real(x.dtype(), [&]<typename T>() {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
-      const auto difference = static_cast<double>(x.data<T>()[i] - y.data<T>()[i]);
-      sum += difference * difference;
-    }
-  });
-  return sum;
-}
-
-}  // namespace
 
 LbiPass::LbiPass(const LbiModel& model, const ResidualPlan& plan)
     : model_(model), plan_(plan), canvas_tape_(plan), readout_tape_(plan) {}

@@ -30,6 +30,10 @@ void RegionsConfig::validate(const std::string& path) const {
   check_range(noise >= 0, path + "noise", noise, "at least 0");
 }
 
+std::int64_t num_regions(const RegionsConfig& config, std::int64_t layers) {
+  return (layers + config.layers_per_region - 1) / config.layers_per_region;
+}
+
 void RegionsConfig::validate_for(std::int64_t layers, const std::string& path) const {
   check_range(layers_per_region <= layers, path + "layers_per_region", layers_per_region,
               fmt::format("at most the {} layers of the model", layers));

@@ -100,4 +100,7 @@ struct RegionsConfig {
   void validate_for(std::int64_t layers, const std::string& prefix) const;
 };
 
+/// Regions that so many layers are cut into.
+std::int64_t num_regions(const RegionsConfig& config, std::int64_t layers);
+
 }  // namespace ghost

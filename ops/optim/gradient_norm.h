@@ -1,8 +1,13 @@
 #pragma once
 
+#include <functional>
+
 #include "engine/autograd/context.h"
 
 namespace ghost {
+
+/// Adds to a sum [1] f64 those of other processes, in place, on all of them.
+using SumOverRanks = std::function<void(const Tensor& sum)>;
 
 /// What a step reports and what its update needs, [1] f64 each. They are views of one tensor on the
 /// device: nobody waits for them before the update has been enqueued.
@@ -23,9 +28,10 @@ struct StepNumbers {
 ///
 ///         NaN where loss or norm is not finite: an update with it changes nothing
 ///
-/// Gradients must be complete (ParameterStore::finish_gradients). Zeros on a dry device.
+/// Gradients must be complete (ParameterStore::finish_gradients). Zeros on a dry device. Where
+/// other processes have parameters of the same model, `over_ranks` adds their sums of g^2.
 /// source  Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063; 1e-6 as in PyTorch's clip_grad_norm_
 StepNumbers step_numbers(const Context& ctx, const ParameterStore& store, const Tensor& losses,
-                         double max_norm);
+                         double max_norm, const SumOverRanks& over_ranks = {});
 
 }  // namespace ghost

@@ -4,6 +4,8 @@
 
 namespace ghost {
 
+std::string_view group_name(Decay decay) { return decay == Decay::kYes ? "decay" : "no_decay"; }
+
 GroupState::GroupState(std::string name, Context& ctx, const ParameterStore& store)
     : name_(std::move(name)) {
   GHOST_CHECK(store.is_materialized() || store.all().empty(),
@@ -12,7 +14,7 @@ GroupState::GroupState(std::string name, Context& ctx, const ParameterStore& sto
   for (const ParameterGroup& group : store.groups()) {
     tensors_.push_back(
         ctx.zeros(group.values.shape(), group.values.dtype(), MemoryTag::kOptimizer));
-    group_names_.emplace_back(group.decay == Decay::kYes ? "decay" : "no_decay");
+    group_names_.emplace_back(group_name(group.decay));
   }
 }
 

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/optim/optimizer.h"
 
 namespace ghost {
+
+/// "decay" or "no_decay": what a tensor of a group is called behind the name of its quantity.
+std::string_view group_name(Decay decay);
 
 /// One quantity that an optimizer tracks for every parameter element: a tensor a group, laid out as
 /// the group's values and of their dtype, zero at first.

@@ -34,7 +34,7 @@ const std::vector<Device>& cuda_devices() {
 }
 
 const std::shared_ptr<Allocator>& shared_allocator(const Device& device) {
-  static std::map<std::string, std::shared_ptr<Allocator>> allocators;
+  thread_local std::map<std::string, std::shared_ptr<Allocator>> allocators;
   std::shared_ptr<Allocator>& allocator = allocators[device.name()];
   if (allocator == nullptr) {
     allocator = make_allocator(device);

@@ -11,7 +11,7 @@ namespace ghost::test {
 /// there is none.
 const std::vector<Device>& cuda_devices();
 
-/// The allocator that tests on a device share.
+/// The allocator that the tests of a thread share on a device: meters are not thread-safe.
 const std::shared_ptr<Allocator>& shared_allocator(const Device& device);
 
 }  // namespace ghost::test

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/autograd/resident_parameters.h"
 #include "models/gpt/gpt.h"
 #include "models/hybrid/hybrid.h"
 #include "tests/support/model_gradients.h"
@@ -38,16 +39,8 @@ GptConfig gpt_config() {
 TinyLbiModel::TinyLbiModel(const RegionsConfig& config, std::unique_ptr<LayeredModel> layers,
                            std::int64_t batch, std::int64_t seq_len)
     : ctx(Device{}), model(config, std::move(layers)) {
-  ParameterStore& parameters = model.parameters();
-  parameters.materialize(ctx.allocator(), DType::kF64);
-  parameters.initialize(/*seed=*/5);
-  std::uint64_t seed = 100;
-  for (const auto& parameter : parameters.all()) {
-    const auto noise = values_of(normal(parameter->shape, ++seed));
-    for (std::size_t i = 0; i < noise.size(); ++i) {
-      parameter->value.span<double>()[i] += 0.3 * noise[i];
-    }
-  }
+  model.parameters().materialize(ctx.allocator(), DType::kF64);
+  fill_tiny_values(model.parameters());
   tokens = integers({batch, seq_len}, model.vocab_size(), 1);
   targets = integers({batch, seq_len}, model.vocab_size(), 2);
 }
@@ -61,6 +54,17 @@ std::vector<double> TinyLbiModel::gradients(const ResidualsConfig& residuals) {
   return gradients_of(ctx, model, residuals, /*step=*/0, tokens, targets);
 }
 
+void fill_tiny_values(ParameterStore& parameters) {
+  parameters.initialize(/*seed=*/5);
+  std::uint64_t seed = 100;
+  for (const auto& parameter : parameters.all()) {
+    const auto noise = values_of(normal(parameter->shape, ++seed));
+    for (std::size_t i = 0; is_resident(*parameter) && i < noise.size(); ++i) {
+      parameter->value.span<double>()[i] += 0.3 * noise[i];
+    }
+  }
+}
+
 std::vector<NamedLayers> tiny_layers() {
   return {
       {"gpt",
@@ -72,6 +76,12 @@ std::vector<NamedLayers> tiny_layers() {
          return make_hybrid({{LayerType::kMamba3, LayerType::kAttention, LayerType::kMamba2}});
        }},
   };
+}
+
+std::unique_ptr<LayeredModel> tiny_tied_gpt() {
+  GptConfig config = gpt_config();
+  config.tied_head = true;
+  return std::make_unique<Gpt>(config);
 }
 
 std::unique_ptr<LayeredModel> tiny_gpt_with_dropout() {

@@ -24,6 +24,9 @@ struct TinyLbiModel {
   Tensor targets;  // [B, T]
 };
 
+/// Starts the values that are here: fresh ones, moved far enough for every path to matter.
+void fill_tiny_values(ParameterStore& parameters);
+
 struct NamedLayers {
   std::string name;
   std::unique_ptr<LayeredModel> (*make)();
@@ -31,6 +34,8 @@ struct NamedLayers {
 /// Five layers each of GPT, Mamba-2, Mamba-3, and of both with attention; odd sizes.
 std::vector<NamedLayers> tiny_layers();
 
+/// The GPT among them with its embedding as head.
+std::unique_ptr<LayeredModel> tiny_tied_gpt();
 /// The GPT among them, dropping a third of its elements.
 std::unique_ptr<LayeredModel> tiny_gpt_with_dropout();
 

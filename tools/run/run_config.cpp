@@ -4,8 +4,25 @@
 #include "engine/config/config_tree.h"
 #include "engine/config/fields.h"
 #include "engine/device/device.h"
+#include "models/lbi/parallel_lbi.h"
 
 namespace ghost {
+namespace {
+
+void validate_ranks_of_model(const Config& config) {
+  const std::int64_t ranks = config.parallel.region_ranks;
+  const std::optional<RegionsConfig>& regions = config.model.regions;
+  check_range(ranks == 1 || regions.has_value(), "parallel.region_ranks", ranks,
+              "1 for a model without model.regions");
+  if (regions.has_value()) {
+    validate_region_ranks(*regions, num_regions(*regions, config.model.layers()), ranks);
+  }
+  const bool is_remembered = ranks == 1 || !config.residuals.sketch.wiener;
+  check_range(is_remembered, "residuals.sketch.wiener", true,
+              fmt::format("false where parallel.region_ranks is {}", ranks));
+}
+
+}  // namespace
 
 void TrainConfig::validate(const std::string& prefix) const {
   check_range(steps >= 0, prefix + "steps", steps, "zero or a positive integer");
@@ -28,6 +45,11 @@ void CheckpointConfig::validate(const std::string& prefix) const {
   check_range(keep_last >= 1, prefix + "keep_last", keep_last, "a positive integer");
 }
 
+void ParallelConfig::validate(const std::string& prefix) const {
+  check_range(region_ranks > 0, prefix + "region_ranks", region_ranks, "a positive integer");
+  check_range(timeout_s > 0, prefix + "timeout_s", timeout_s, "a positive number");
+}
+
 void Config::choose_fields(const ConfigNode& root) {
   if (const ConfigNode* section = root.find("model")) {
     model.choose_fields(*section);
@@ -44,6 +66,7 @@ void Config::validate(const std::string& prefix) const {
               fmt::format("f32 where device is {}, as bf16 runs on CUDA only for now", device));
   check_range(!is_cuda || train.dtype != TrainDType::kF64, prefix + "train.dtype", train.dtype,
               fmt::format("f32 or bf16 where device is {}, as f64 runs on the CPU only", device));
+  validate_ranks_of_model(*this);
 }
 
 DType parameter_dtype(TrainDType dtype) { return statistic_dtype(activation_dtype(dtype)); }

@@ -103,6 +103,20 @@ struct CheckpointConfig {
   void validate(const std::string& prefix) const;
 };
 
+/// Ranks: processes of one job (mpirun). Those that do not share a model are replicas of it.
+struct ParallelConfig {
+  std::int64_t region_ranks = 1;
+  double timeout_s = 300;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("region_ranks", region_ranks,
+          "ranks that share the regions of a model, > 0; a divisor of the ranks of the job");
+    visit("timeout_s", timeout_s, "longest wait for another rank, > 0");
+  }
+  void validate(const std::string& prefix) const;
+};
+
 /// A whole config file.
 struct Config {
   RunConfig run;
@@ -110,6 +124,7 @@ struct Config {
   DataConfig data;
   ModelConfig model;
   TrainConfig train;
+  ParallelConfig parallel;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   ResidualsConfig residuals;
@@ -123,6 +138,7 @@ struct Config {
     visit("data", data, "");
     visit("model", model, "");
     visit("train", train, "");
+    visit("parallel", parallel, "");
     visit("optimizer", optimizer, "");
     visit("schedule", schedule, "");
     visit("residuals", residuals, "");
@@ -132,6 +148,7 @@ struct Config {
   void choose_fields(const ConfigNode& root);
   void validate(const std::string& prefix) const;
 
+  /// Of one replica.
   std::int64_t tokens_per_step() const {
     return train.batch_size * train.seq_len * train.micro_steps;
   }

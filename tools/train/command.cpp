@@ -5,6 +5,7 @@
 
 #include "engine/config/fields.h"
 #include "tools/run/config_options.h"
+#include "tools/run/world.h"
 #include "tools/train/trainer.h"
 
 namespace ghost {
@@ -58,9 +59,11 @@ void train(const TrainOptions& options) {
     config.run.dir = options.resume;
     mode = StartMode::kResume;
   }
+  const std::unique_ptr<Communicator> world = make_world(config.parallel);
   const StopSignal stop;
-  Console console(std::cout, detect_console(config.train.log_every));
-  Trainer trainer(std::move(config), mode, console);
+  std::ostream nowhere(nullptr);
+  Console console(world->rank() == 0 ? std::cout : nowhere, detect_console(config.train.log_every));
+  Trainer trainer(std::move(config), mode, console, *world);
   trainer.run(stop);
 }
 

@@ -24,6 +24,20 @@ json memory_per_tag(const MemoryMeter& meter) {
   return tags;
 }
 
+json messages_per_kind(const MetricsLog::Messages& messages) {
+  json kinds;
+  for (const auto& [kind, name] : EnumNames<MessageKind>::kNames) {
+    const CommCount& count = (*messages.counts)[static_cast<std::size_t>(kind)];
+    if (count.calls > 0) {
+      kinds[std::string(name)] = {
+          {"sent_bytes", count.sent_bytes},
+          {"received_bytes", count.received_bytes},
+          {"wait_ms", count.seconds * 1e3 / static_cast<double>(messages.ranks)}};
+    }
+  }
+  return kinds;
+}
+
 }  // namespace
 
 void MetricsLog::start(const Start& start) {
@@ -39,14 +53,17 @@ void MetricsLog::start(const Start& start) {
       {"device", config.device},
       {"threads", start.threads},
       {"dtype", enum_name(config.train.dtype)},
-      {"tokens_per_step", config.tokens_per_step()},
+      {"tokens_per_step", config.tokens_per_step() * start.replicas},
       {"steps", config.train.steps},
       {"config_sha256", sha256_hex(as_bytes(write_config(config)))},
+      {"replicas", start.replicas},
+      {"region_ranks", start.region_ranks},
   };
   file_.append_line(line.dump());
 }
 
-void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocator& memory) {
+void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocator& memory,
+                       const Messages& messages) {
   json line = {
       {"kind", "train"},
       {"step", step.step},
@@ -67,6 +84,9 @@ void MetricsLog::train(const StepLine& step, std::int64_t tokens, const Allocato
   line["kept_peak"] = memory.meter().kept_peak();
   line["memory_peak"] = memory.meter().total_peak();
   line["reserved"] = memory.reserved_bytes();
+  if (messages.counts != nullptr) {
+    line["messages"] = messages_per_kind(messages);
+  }
   file_.append_line(line.dump());
 }
 

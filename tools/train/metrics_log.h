@@ -7,6 +7,7 @@
 
 #include "engine/io/file.h"
 #include "engine/memory/allocator.h"
+#include "models/rank_grid.h"
 #include "tools/console/step_line.h"
 #include "tools/run/run_config.h"
 
@@ -31,9 +32,18 @@ class MetricsLog {
     double flops_per_token;
     PeakFlops peak;
     int threads;
+    std::int64_t replicas = 1;
+    std::int64_t region_ranks = 1;
   };
   void start(const Start& start);
-  void train(const StepLine& line, std::int64_t tokens, const Allocator& memory);
+  /// `messages`: of the step, summed over `ranks` ranks; null for a single one. Times are written
+  /// as means over ranks.
+  struct Messages {
+    const MessageCounts* counts = nullptr;
+    std::int64_t ranks = 1;
+  };
+  void train(const StepLine& line, std::int64_t tokens, const Allocator& memory,
+             const Messages& messages);
   void eval(const EvalLine& line);
   void event(std::int64_t step, std::string_view event, std::string_view detail);
 

@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 #include <omp.h>
 
 #include "data/tokenizer_file.h"
 #include "engine/config/fields.h"
 #include "engine/device/device.h"
+#include "engine/io/sha256.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
+#include "tools/train/whole_state.h"
 
 namespace ghost {
 namespace {
@@ -38,10 +42,42 @@ bool is_due(std::int64_t every, std::int64_t step, std::int64_t steps) {
   return step == steps || (every > 0 && step % every == 0);
 }
 
+/// `config` when every rank has the same one, the device aside.
+Config same_config(Config config, Communicator& world) {
+  constexpr std::int64_t kDigits = 64;
+  Config compared = config;
+  compared.device = "cpu";
+  const std::string digest = sha256_hex(as_bytes(write_config(compared)));
+  const std::shared_ptr<Allocator> host = make_allocator(Device{});
+  const Tensor own(host, {kDigits}, DType::kU8, MemoryTag::kComm);
+  const Tensor all(host, {world.size(), kDigits}, DType::kU8, MemoryTag::kComm);
+  std::memcpy(own.raw(), digest.data(), kDigits);
+  world.all_gather(own, all);
+  for (int rank = 0; rank < world.size(); ++rank) {
+    if (std::memcmp(all.raw() + rank * kDigits, all.raw(), kDigits) != 0) {
+      fail<ConfigError>("rank {} has another config than rank 0; expected the same on all {} ranks",
+                        rank, world.size());
+    }
+  }
+  return config;
+}
+
+/// The same model with its regions on the ranks of a grid.
+std::unique_ptr<ParallelLbi> spread(std::unique_ptr<LanguageModel> model, RankGrid& grid) {
+  auto* regions = dynamic_cast<LbiModel*>(model.get());
+  GHOST_CHECK(regions != nullptr, "{} has no regions to spread over {} ranks",
+              model->architecture(), grid.num_region_ranks());
+  model.release();
+  return std::make_unique<ParallelLbi>(std::unique_ptr<LbiModel>(regions), grid);
+}
+
 }  // namespace
 
-Trainer::Trainer(Config config, StartMode mode, Console& console)
-    : config_(std::move(config)), console_(console), directory_(config_.run.dir) {
+Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& world)
+    : config_(same_config(std::move(config), world)),
+      console_(console),
+      grid_(world, config_.parallel.region_ranks),
+      directory_(config_.run.dir) {
   set_threads(config_.train.threads);
   const Device device = parse_device(config_.device);
   data_ = open_run_data(config_);
@@ -51,6 +87,12 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
     console_.note(choice);
   }
   model_ = make_model(config_.model, data_.vocab_size);
+  placement_.grid = &grid_;
+  if (grid_.num_region_ranks() > 1) {
+    auto regions = spread(std::move(model_), grid_);
+    placement_.regions = regions.get();
+    model_ = std::move(regions);
+  }
   const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   train_batches_ = std::make_unique<BatchSource>(*data_.train, config_.data.sampler, shape, seed,
@@ -59,22 +101,33 @@ Trainer::Trainer(Config config, StartMode mode, Console& console)
     val_batches_ = std::make_unique<EvalBatches>(*data_.val, config_.data.eval_windows, shape,
                                                  config_.eval.batches);
   }
-  step_ = std::make_unique<TrainingStep>(config_, *model_, device);
+  step_ = std::make_unique<TrainingStep>(config_, *model_, device, placement_);
   state_.architecture = model_->architecture();
-  peak_ = measure_peak(config_);
+  if (grid_.is_alone()) {
+    peak_ = measure_peak(config_);
+  }
   const auto newest = mode == StartMode::kResume ? directory_.checkpoints().newest() : std::nullopt;
   // Whatever can be wrong is found before a file is written.
   if (!newest.has_value() && !config_.train.init_from.empty()) {
     load_weights(config_.train.init_from, *model_);
     console_.note(fmt::format("weights from {}", config_.train.init_from));
   }
-  if (mode != StartMode::kResume) {
-    directory_.create(/*overwrite=*/mode == StartMode::kOverwrite);
+  if (is_writer()) {
+    if (mode != StartMode::kResume) {
+      directory_.create(/*overwrite=*/mode == StartMode::kOverwrite);
+    }
+    metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
   }
-  metrics_ = std::make_unique<MetricsLog>(directory_.metrics());
-  newest.has_value() ? restore(*newest) : begin(mode);
+  if (newest.has_value()) {
+    restore(*newest);
+  } else if (is_writer()) {
+    begin(mode);
+  }
   model_->parameters().refresh_working();
-  write_run_files();
+  if (is_writer()) {
+    write_run_files();
+  }
+  grid_.count(MessageKind::kControl, world, [&] { world.barrier(); });
 }
 
 // Last, so that a resume that is refused leaves the files of the run as they were.
@@ -88,10 +141,14 @@ void Trainer::write_run_files() const {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
-  step_->expect_state(optimizer_tensors(checkpoint));
-  load_optimizer(checkpoint, step_->state());
-  metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
-  metrics_->event(state_.step, "resume", checkpoint.filename().string());
+  if (placement_.regions == nullptr) {
+    step_->expect_state(optimizer_tensors(checkpoint));
+  }
+  load_optimizer_part(checkpoint, placement_, model_->parameters(), step_->state());
+  if (is_writer()) {
+    metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
+    metrics_->event(state_.step, "resume", checkpoint.filename().string());
+  }
   saved_step_ = state_.step;
   console_.note(fmt::format("resuming from {}", checkpoint.string()));
 }
@@ -107,7 +164,9 @@ void Trainer::begin(StartMode mode) {
                    .parameters = model_->parameters().num_elements(),
                    .flops_per_token = model_->flops_per_token(config_.train.seq_len),
                    .peak = peak_,
-                   .threads = omp_get_max_threads()});
+                   .threads = omp_get_max_threads(),
+                   .replicas = grid_.num_replicas(),
+                   .region_ranks = grid_.num_region_ranks()});
 }
 
 void Trainer::announce() {
@@ -116,9 +175,13 @@ void Trainer::announce() {
       model_->architecture(),
       format_short(static_cast<double>(model_->parameters().num_elements())),
       format_short(model_->flops_per_token(config_.train.seq_len)), model_->flops_formula(),
-      format_count(config_.tokens_per_step()), enum_name(config_.train.dtype),
+      format_count(tokens_per_step()), enum_name(config_.train.dtype),
       config_.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
                               : step_->context().device().name()));
+  if (!grid_.is_alone()) {
+    console_.note(fmt::format("{} ranks: {} x {}, replicas x region ranks", grid_.world().size(),
+                              grid_.num_replicas(), grid_.num_region_ranks()));
+  }
   console_.note(fmt::format("data: {} training tokens, {} validation tokens",
                             format_count(data_.train->num_tokens()),
                             format_count(data_.val.has_value() ? data_.val->num_tokens() : 0)));
@@ -131,9 +194,12 @@ void Trainer::announce() {
 FillBatch Trainer::batches_of(std::int64_t step) const {
   return [this, step](std::int64_t micro_step, std::span<std::int32_t> inputs,
                       std::span<std::int32_t> targets) {
-    train_batches_->fill(
-        {.step = step, .micro_step = micro_step, .micro_steps = config_.train.micro_steps}, inputs,
-        targets);
+    train_batches_->fill({.step = step,
+                          .micro_step = micro_step,
+                          .micro_steps = config_.train.micro_steps,
+                          .rank = grid_.replica(),
+                          .world_size = grid_.num_replicas()},
+                         inputs, targets);
   };
 }
 
@@ -141,7 +207,8 @@ void Trainer::run(const StopSignal& stop) {
   announce();
   first_step_ = state_.step;
   run_began_ = Clock::now();
-  while (state_.step < config_.train.steps && !stop.requested()) {
+  bool is_stopped = false;
+  while (state_.step < config_.train.steps && !(is_stopped = stops(stop))) {
     const StepFacts facts = train_step();
     log_step(facts);
     if (is_due(config_.eval.every, state_.step, config_.train.steps)) {
@@ -153,15 +220,27 @@ void Trainer::run(const StopSignal& stop) {
       save_checkpoint();
     }
   }
-  if (stop.requested()) {
+  if (is_stopped) {
     save_checkpoint();
-    metrics_->event(state_.step, "stop", stop.name());
+    if (is_writer()) {
+      metrics_->event(state_.step, "stop", stop.name());
+    }
     console_.note(fmt::format("{} at step {}: checkpoint written; go on with --resume {}",
                               stop.name(), state_.step, directory_.root().string()));
   } else {
     save_checkpoint();  // a run of no steps has not reached one yet
   }
   console_.finish();
+}
+
+std::int64_t Trainer::tokens_per_step() const {
+  return config_.tokens_per_step() * grid_.num_replicas();
+}
+
+bool Trainer::stops(const StopSignal& stop) {
+  double num_told = stop.requested() ? 1 : 0;
+  grid_.sum(MessageKind::kControl, grid_.world(), std::span(&num_told, 1));
+  return num_told > 0;
 }
 
 StepFacts Trainer::train_step() {
@@ -172,7 +251,7 @@ StepFacts Trainer::train_step() {
     handle_nonfinite(facts);
   }
   ++state_.step;
-  state_.tokens += config_.tokens_per_step();
+  state_.tokens += tokens_per_step();
   state_.val_loss.reset();
   return facts;
 }
@@ -181,7 +260,9 @@ void Trainer::handle_nonfinite(const StepFacts& facts) {
   const std::string description =
       fmt::format("step {}: loss {}, gradient norm {}: {}", state_.step + 1, facts.loss,
                   facts.grad_norm, step_->describe_nonfinite(state_.step, batches_of(state_.step)));
-  metrics_->event(state_.step + 1, "nonfinite", description);
+  if (is_writer()) {
+    metrics_->event(state_.step + 1, "nonfinite", description);
+  }
   if (!facts.is_skipped) {
     const auto newest = directory_.checkpoints().newest();
     fail("{}; {}", description,
@@ -193,7 +274,7 @@ void Trainer::handle_nonfinite(const StepFacts& facts) {
 
 void Trainer::log_step(const StepFacts& facts) {
   const double seconds = seconds_since(step_began_);
-  const double tokens_per_s = static_cast<double>(config_.tokens_per_step()) / seconds;
+  const double tokens_per_s = static_cast<double>(tokens_per_step()) / seconds;
   const MemoryMeter& meter = step_->context().meter();
   const double mean_seconds =
       seconds_since(run_began_) / static_cast<double>(state_.step - first_step_);
@@ -211,7 +292,13 @@ void Trainer::log_step(const StepFacts& facts) {
     line.mfu = tokens_per_s * model_->flops_per_token(config_.train.seq_len) / *peak_.flops;
   }
   console_.step(line);
-  metrics_->train(line, state_.tokens, *step_->context().allocator());
+  const MessageCounts messages = counts_of_all(grid_);
+  grid_.reset_counts();
+  if (is_writer()) {
+    metrics_->train(
+        line, state_.tokens, *step_->context().allocator(),
+        {.counts = grid_.is_alone() ? nullptr : &messages, .ranks = grid_.world().size()});
+  }
 }
 
 void Trainer::evaluate() {
@@ -219,12 +306,16 @@ void Trainer::evaluate() {
     return;
   }
   const std::int64_t evaluation = evaluation_at(state_.step, config_.eval.every);
-  double sum = 0;
-  for (std::int64_t batch = 0; batch < val_batches_->num_batches(); ++batch) {
-    sum += step_->evaluate([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
-      val_batches_->fill(evaluation, batch, inputs, targets);
-    });
+  std::vector<double> losses(static_cast<std::size_t>(val_batches_->num_batches()));
+  for (std::int64_t batch = grid_.replica(); batch < val_batches_->num_batches();
+       batch += grid_.num_replicas()) {
+    losses[static_cast<std::size_t>(batch)] =
+        step_->evaluate([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+          val_batches_->fill(evaluation, batch, inputs, targets);
+        });
   }
+  grid_.sum(MessageKind::kLoss, grid_.replicas(), losses);
+  const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);
   last_val_loss_ = sum / static_cast<double>(val_batches_->num_batches());
   const bool is_best = !state_.best_val_loss.has_value() || last_val_loss_ < *state_.best_val_loss;
   state_.val_loss = last_val_loss_;
@@ -237,18 +328,23 @@ void Trainer::evaluate() {
                       .batches = val_batches_->num_batches(),
                       .best = is_best};
   console_.eval(line);
-  metrics_->eval(line);
+  if (is_writer()) {
+    metrics_->eval(line);
+  }
 }
 
 void Trainer::save_checkpoint() {
   if (saved_step_ == state_.step) {
     return;
   }
-  metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
-  state_.metrics_bytes = metrics_->size();
-  const CheckpointDirectory checkpoints = directory_.checkpoints();
-  checkpoints.save(state_, named_values(model_->parameters()), step_->state());
-  checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
+  const WholeState whole = gather_state(placement_, model_->parameters(), step_->state());
+  if (is_writer()) {
+    metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
+    state_.metrics_bytes = metrics_->size();
+    const CheckpointDirectory checkpoints = directory_.checkpoints();
+    checkpoints.save(state_, whole.model, whole.optimizer);
+    checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
+  }
   saved_step_ = state_.step;
 }
 

@@ -22,12 +22,14 @@ enum class StartMode {
   kResume,     // go on from the newest complete checkpoint, or from the start when there is none
 };
 
-/// A whole run: data, model, loop, evaluation, checkpoints, logs.
+/// A whole run: data, model, loop, evaluation, checkpoints, logs. On several ranks all members are
+/// collective, and rank 0 alone writes files.
 class Trainer {
  public:
   /// Opens the data, builds the model, fills it (fresh, from `train.init_from`, or from the newest
-  /// checkpoint) and writes config.yaml. Throws ghost::ConfigError or ghost::Error.
-  Trainer(Config config, StartMode mode, Console& console);
+  /// checkpoint) and writes config.yaml. Throws ghost::ConfigError or ghost::Error. `console` of
+  /// rank 0 is the run's; `world` must outlive the trainer.
+  Trainer(Config config, StartMode mode, Console& console, Communicator& world);
 
   /// Trains to `train.steps` or to the first step boundary after a stop signal.
   void run(const StopSignal& stop);
@@ -39,6 +41,11 @@ class Trainer {
   void begin(StartMode mode);
   void write_run_files() const;
   void announce();
+  bool is_writer() const { return grid_.is_writer(); }
+  /// Tokens of all replicas.
+  std::int64_t tokens_per_step() const;
+  /// Whether any rank was told to stop.
+  bool stops(const StopSignal& stop);
   StepFacts train_step();
   void log_step(const StepFacts& facts);
   void handle_nonfinite(const StepFacts& facts);
@@ -48,13 +55,15 @@ class Trainer {
 
   Config config_;
   Console& console_;
+  RankGrid grid_;
   RunDirectory directory_;
   RunData data_;
   std::unique_ptr<LanguageModel> model_;
+  Placement placement_;
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<BatchSource> train_batches_;
   std::unique_ptr<EvalBatches> val_batches_;
-  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<MetricsLog> metrics_;  // of rank 0
   TrainerState state_;
   std::optional<std::int64_t> saved_step_;  // of the newest checkpoint
   PeakFlops peak_;

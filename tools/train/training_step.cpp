@@ -4,9 +4,10 @@
 #include <cmath>
 #include <optional>
 
+#include "engine/autograd/resident_parameters.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
-#include "ops/optim/gradient_norm.h"
+#include "models/grid_reductions.h"
 #include "ops/optim/nonfinite.h"
 
 namespace ghost {
@@ -16,16 +17,19 @@ const std::string kStorePrefix = "store.";
 
 }  // namespace
 
-TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device)
+TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device,
+                           const Placement& placement)
     : config_(config),
       model_(model),
+      placement_(placement),
       ctx_(device),
       state_store_(ctx_.allocator()),
       tape_(ResidualPlan(config.residuals)),
       batch_(ctx_, {config.train.batch_size, config.train.seq_len}) {
   ParameterStore& parameters = model_.parameters();
-  parameters.materialize(ctx_.allocator(), parameter_dtype(config.train.dtype),
-                         activation_dtype(config.train.dtype));
+  materialize_residents(
+      parameters, [&](const Parameter& parameter) { return placement_.is_here(parameter); },
+      ctx_.allocator(), parameter_dtype(config.train.dtype), activation_dtype(config.train.dtype));
   parameters.initialize(static_cast<std::uint64_t>(config.train.seed));
   optimizer_ = make_optimizer(config.optimizer, ctx_, parameters);
   losses_ = ctx_.empty({config.train.micro_steps},
@@ -56,19 +60,33 @@ void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
   });
 }
 
+// The loss of a model that is spread over ranks is everywhere only after the backward pass.
 void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill) {
   const std::int64_t micro_steps = config_.train.micro_steps;
+  const double share = 1.0 / static_cast<double>(micro_steps * placement_.replicas());
+  const std::int64_t rank = placement_.is_alone() ? 0 : placement_.grid->world().rank();
   model_.parameters().begin_gradients();
   for (std::int64_t micro_step = 0; micro_step < micro_steps; ++micro_step) {
     load_batch(fill, micro_step);
-    ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step);
+    ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step, rank);
     tape_.clear();
     const Context::Recording recording(ctx_, &tape_);
     const Tensor loss = model_.loss(ctx_, batch_.inputs(), batch_.targets());
+    tape_.backward(ctx_, loss, /*seed=*/share);
     copy(losses_.slice(micro_step, micro_step + 1), loss);
-    tape_.backward(ctx_, loss, /*seed=*/1.0 / static_cast<double>(micro_steps));
   }
   model_.parameters().finish_gradients();
+}
+
+StepNumbers TrainingStep::reduce_numbers() {
+  ParameterStore& parameters = model_.parameters();
+  const double max_norm = config_.optimizer.grad_clip;
+  if (placement_.is_alone()) {
+    return step_numbers(ctx_, parameters, losses_, max_norm);
+  }
+  RankGrid& grid = *placement_.grid;
+  sum_gradients(grid, parameters);
+  return step_numbers(ctx_, grid, parameters, all_losses(ctx_, grid, losses_), max_norm);
 }
 
 StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
@@ -83,8 +101,7 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   }
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
   accumulate_gradients(step, fill);
-  const StepNumbers numbers =
-      step_numbers(ctx_, model_.parameters(), losses_, config_.optimizer.grad_clip);
+  const StepNumbers numbers = reduce_numbers();
   optimizer_->step(ctx_, model_.parameters(),
                    {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
   if (ctx_.device().is_dry) {
@@ -111,6 +128,12 @@ std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch&
                        found->value, found->index);
   }
   std::string description;
+  if (!placement_.is_alone()) {  // others may have left above: no forward pass without them
+    const auto found = first_nonfinite(model_.parameters(), ParameterPart::kGrads);
+    return found.has_value() ? fmt::format("the gradient of {} is {} at element {}",
+                                           found->parameter, found->value, found->index)
+                             : std::string("no gradient of this rank's parameters is the cause");
+  }
   ctx_.attach_observer([&](const Op& op, std::string_view module, const Tensors& outputs) {
     for (const Tensor& output : outputs) {
       const auto found = description.empty() ? first_nonfinite(output) : std::nullopt;

@@ -11,15 +11,17 @@
 #include "engine/autograd/context.h"
 #include "engine/autograd/state_store.h"
 #include "models/language_model.h"
+#include "ops/optim/gradient_norm.h"
 #include "ops/optim/optimizer.h"
 #include "tools/run/run_config.h"
 #include "tools/run/token_batch.h"
+#include "tools/train/placement.h"
 
 namespace ghost {
 
 /// What one optimizer step did.
 struct StepFacts {
-  double loss = 0;       // mean over the micro-steps, nats
+  double loss = 0;       // mean over micro-steps and replicas, nats
   double grad_norm = 0;  // before clipping
   double lr = 0;
   std::int64_t sketch_rank = 0;  // of residuals.sketch for one micro-batch; 0: nothing is sketched
@@ -33,19 +35,22 @@ using FillBatch = std::function<void(std::int64_t micro_step, std::span<std::int
 
 /// One model in training: forward and backward of every micro-step, norm, clipping, update. On a
 /// dry device it allocates and computes nothing, and its meter shows what a real step would hold.
+/// On a grid of ranks every member is collective; all ranks get the same facts.
 class TrainingStep {
  public:
-  /// Lays out the model's parameters and the optimizer's state. `model` must outlive it.
-  TrainingStep(const Config& config, LanguageModel& model, const Device& device);
+  /// Lays out the model's parameters, as far as they are here, and the optimizer's state. `model`
+  /// and what `placement` borrows must outlive it.
+  TrainingStep(const Config& config, LanguageModel& model, const Device& device,
+               const Placement& placement = {});
 
   /// Step `step`, counted from 0.
   StepFacts run(std::int64_t step, const FillBatch& fill);
 
-  /// Loss of one batch, without a gradient.
+  /// Loss of one batch of this replica, without a gradient.
   double evaluate(const TokenBatch::Fill& fill);
 
   /// Runs the forward passes of a step once more and names the first op whose output is not
-  /// finite; failing that, the first parameter whose gradient is not.
+  /// finite; failing that, or on a grid, the first parameter here whose gradient is not.
   std::string describe_nonfinite(std::int64_t step, const FillBatch& fill);
 
   Context& context() { return ctx_; }
@@ -61,9 +66,11 @@ class TrainingStep {
  private:
   void load_batch(const FillBatch& fill, std::int64_t micro_step);
   void accumulate_gradients(std::int64_t step, const FillBatch& fill);
+  StepNumbers reduce_numbers();
 
   Config config_;
   LanguageModel& model_;
+  Placement placement_;
   Context ctx_;
   std::unique_ptr<Optimizer> optimizer_;
   StateStore state_store_;

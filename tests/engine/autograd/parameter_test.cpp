@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/autograd/context.h"
+#include "engine/autograd/resident_parameters.h"
 #include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
@@ -171,6 +172,29 @@ TEST_CASE("unreached parameters end a step with zero gradients", "[autograd]") {
   s.store.finish_gradients();
   CHECK(values_of(s.gain->grad) == std::vector<double>(5, 5.0));
   CHECK(values_of(s.bias->grad) == std::vector<double>(3, 0.0));
+}
+
+TEST_CASE("a part of a model starts as in the whole", "[autograd]") {
+  Context ctx(Device{});
+  Store whole;
+  whole.store.materialize(ctx.allocator(), DType::kF64);
+  whole.store.initialize(3);
+  Store part;
+  materialize_residents(
+      part.store, [&](const Parameter& p) { return &p == part.gain || &p == part.head; },
+      ctx.allocator(), DType::kF64);
+  part.store.initialize(3);
+  CHECK_FALSE(is_resident(*part.weight));
+  CHECK_FALSE(is_resident(*part.bias));
+  REQUIRE(part.store.groups().size() == 2);
+  CHECK(part.store.groups()[0].values.shape() == Shape{7});
+  CHECK(part.head->offset == 0);
+  CHECK(values_of(part.head->value) == values_of(whole.head->value));
+  part.store.begin_gradients();
+  part.store.finish_gradients();
+  CHECK(values_of(part.gain->grad) == std::vector<double>(5, 0.0));
+  CHECK_FALSE(part.weight->grad.defined());
+  CHECK(part.weight->shape == Shape{20, 30});
 }
 
 TEST_CASE("a dry store has shapes and bytes only", "[autograd]") {

@@ -35,6 +35,19 @@ TEST_CASE("gradient_norm is the norm over all groups", "[optim]") {
   }
 }
 
+TEST_CASE("gradient_norm takes what other processes add", "[optim]") {
+  Context ctx(Device{});
+  SmallStore small(ctx, DType::kF64, 33);
+  small.draw_gradients(3);
+  const double own = gradient_norm(ctx, small.store);
+  const StepNumbers numbers = step_numbers(ctx, small.store, test::tensor_of({1}, {1}),
+                                           /*max_norm=*/0, [&](const Tensor& sum) {
+                                             CHECK(item(sum) == Approx(own * own).epsilon(1e-14));
+                                             sum.data<double>()[0] += 7;
+                                           });
+  CHECK(item(numbers.norm()) == Approx(std::sqrt(own * own + 7)).epsilon(1e-14));
+}
+
 TEST_CASE("gradient_norm is the same for any number of threads", "[optim]") {
   Context ctx(Device{});
   SmallStore small(ctx, DType::kF32, 123457);

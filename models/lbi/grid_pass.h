@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "models/lbi/lbi_model.h"
+#include "models/lbi/region_messages.h"
+#include "models/lbi/region_pass.h"
+
+namespace ghost {
+
+/// One rank's share of LbiPass: forward and backward through its own regions, everything else by
+/// messages. A rank below the seed's owner makes its pullback as soon as its forward pass is over,
+/// while later regions still run. Whoever others wait for takes the cotangent of its input state
+/// first and its parameter gradients then.
+class GridPass {
+ public:
+  /// Model and messages must outlive the pass. Parameters of `own` regions are resident, those of
+  /// the initial state on the first rank, of embedding and readout on the last.
+  GridPass(const LbiModel& model, RegionMessages& messages, RegionRange own,
+           const ResidualPlan& plan);
+
+  /// Mean loss [1] over the scored positions, on the last rank. Elsewhere its place, 0 until the
+  /// backward pass has brought it.
+  Tensor forward(Context& ctx, const Tensor& tokens, const Tensor& targets);
+  /// Adds the gradients of the parameters that are here. Once.
+  BackwardReport backward(Context& ctx, const Tensor& dloss);
+
+ private:
+  /// Product of the own regions' pullbacks, [B, S r, S r]; zeros on the first rank.
+  Tensor own_pullback(Context& ctx) const;
+  /// Cotangent of this rank's output; `input` is set to that of its input where products tell.
+  Tensor output_cotangent(Context& ctx, const Tensor& dloss, Tensor* input);
+  void backward_regions(Context& ctx, const Tensor& doutput);
+  void hand_on_and_backward(Context& ctx, const Tensor& doutput);
+  /// One region's own backward pass; the cotangent of its state.
+  Tensor backward_region(Context& ctx, std::size_t region, const Tensor& doutput);
+  RegionPass& pass(std::size_t region) const { return *passes_[region - own_.begin]; }
+
+  const LbiModel& model_;
+  RegionMessages& messages_;
+  RegionRange own_;
+  ResidualPlan plan_;
+  Slots slots_;
+  Tape canvas_tape_;  // of the first rank: the initial state; of the last: the embedding
+  Tape readout_tape_;
+  std::vector<std::unique_ptr<RegionPass>> passes_;
+  Tensor embedded_;       // last rank
+  Tensor canvas_;         // first rank: as its tape knows it
+  Tensor initial_state_;  // first rank
+  Tensor state_;          // what this rank's regions return
+  Tensor pullbacks_;      // [R - 1, B, S r, S r]
+  Tensor features_;       // last rank
+  Tensor loss_;
+  Tensor dcanvas_;  // sum of what has come so far
+  Tensor dstate_;   // of the input state, by the regions' own backward passes
+};
+
+/// Dtype of canvas, states and what else regions exchange: that of activations.
+DType exchanged_dtype(const LanguageModel& model, RegionRange own);
+
+}  // namespace ghost

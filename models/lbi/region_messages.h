@@ -1,0 +1,74 @@
+#pragma once
+
+#include <memory>
+
+#include "models/lbi/regions_config.h"
+#include "models/rank_grid.h"
+
+namespace ghost {
+
+/// Consecutive regions [begin, end).
+struct RegionRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+/// Those of one of `num_ranks` ranks: sizes differ by one at most.
+RegionRange regions_of_rank(std::size_t num_regions, int rank, int num_ranks);
+
+/// The messages of one forward and backward pass through regions that are spread over the region
+/// ranks of one replica, R of them. The last rank has embedding and readout, the first one the
+/// initial state. Every rank calls what concerns it, in this order:
+///
+///   canvas           last -> all            broadcast  [B, T, C]
+///   state            rank -> next           send       [B, S, r]
+///   pullbacks        among ranks below the seed's owner, all-gather of [B, S r, S r] each
+///   adjoint          seed's owner -> all below, broadcast; above it from rank to rank, send
+///   loss             last -> all            broadcast  [1]
+///   canvas gradient  all -> last            reduce     [B, T, C]
+///
+/// The seed is the cotangent of the input state of its owner: the last rank, or with serial ranks
+/// the lowest of these. Its owner is no part of the all-gather, so that this is over, and the
+/// products are formed, before the seed exists.
+class RegionMessages {
+ public:
+  /// Collective over the grid. Of the ranks below the last, the top `num_serial` hand adjoints on
+  /// one by one. The grid must outlive the object.
+  RegionMessages(RankGrid& grid, int num_serial);
+
+  int rank() const { return rank_; }
+  bool is_first() const { return rank_ == 0; }
+  bool is_last() const { return rank_ == last_; }
+  /// Whether others wait for the cotangent of this rank's input state.
+  bool hands_adjoint_on() const { return rank_ >= seed_owner_ && !is_first(); }
+  /// Whether this rank takes part in the all-gather, and whether it has a pullback for it: the
+  /// first rank's own backward pass says what its pullback would.
+  bool gathers_pullbacks() const { return pullbacks_ != nullptr && rank_ < seed_owner_; }
+  bool gives_pullback() const { return gathers_pullbacks() && !is_first(); }
+  int num_gathered() const { return seed_owner_; }
+
+  /// The last rank's canvas; elsewhere into `canvas`.
+  void share_canvas(const Tensor& canvas);
+  void receive_state(const Tensor& state);
+  void send_state(const Tensor& state);
+  /// `own` [B, W, W] of every rank below the seed's owner into `all` [num_gathered(), B, W, W].
+  void gather_pullbacks(const Tensor& own, const Tensor& all);
+  /// The cotangent that comes from above: the seed, or of a serial rank that of its output.
+  void receive_adjoint(const Tensor& adjoint);
+  void hand_adjoint_on(const Tensor& adjoint);
+  /// The last rank's loss; elsewhere into `loss`.
+  void share_loss(const Tensor& loss);
+  /// On the last rank: the sum over ranks.
+  void sum_canvas_gradient(const Tensor& dcanvas);
+
+ private:
+  RankGrid& grid_;
+  int rank_;
+  int last_;
+  int seed_owner_;
+  std::unique_ptr<Communicator>
+      pullbacks_;                       // ranks below the seed's owner; null for fewer than two
+  std::unique_ptr<Communicator> seed_;  // they and the owner; null where it has none below
+};
+
+}  // namespace ghost

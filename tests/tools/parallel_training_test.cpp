@@ -1,0 +1,259 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <sstream>
+
+#include "engine/io/safetensors.h"
+#include "tests/support/catch.h"
+#include "tests/tools/program.h"
+
+// These start mpirun themselves (ctest label mpi).
+namespace ghost {
+namespace {
+
+using test::Outcome;
+using test::run_program;
+using test::TemporaryDirectory;
+using test::text_of;
+
+constexpr double kRounding = 1e-12;  // of sums in another order, f64
+
+/// "mpirun ... -n"; empty, said on stderr, in a build without MPI.
+std::string launcher() {
+#ifdef GHOST_MPIRUN
+  return GHOST_MPIRUN;
+#else
+  std::fputs("skipped: expected a build with MPI\n", stderr);
+  return "";
+#endif
+}
+
+/// Runs `ghostgrad ARGUMENTS` on so many ranks in the directory `dir`.
+Outcome run_ranks_of_program(const TemporaryDirectory& dir, int ranks,
+                             const std::string& arguments) {
+  const std::string line = "cd '" + dir.path().string() + "' && " + launcher() + " " +
+                           std::to_string(ranks) + " '" GHOST_BINARY "' " + arguments +
+                           " > .stdout 2> .stderr < /dev/null";
+  const int status = std::system(line.c_str());
+  return {.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+          .out = text_of(dir / ".stdout"),
+          .err = text_of(dir / ".stderr")};
+}
+
+/// The messages of all ranks that had one, each once.
+std::vector<std::string> errors_of(const Outcome& outcome) {
+  std::vector<std::string> errors;
+  std::istringstream lines(outcome.err);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string begin = "error: ";
+    if (line.starts_with(begin) &&
+        std::find(errors.begin(), errors.end(), line.substr(begin.size())) == errors.end()) {
+      errors.push_back(line.substr(begin.size()));
+    }
+  }
+  return errors;
+}
+
+/// Four regions with a tied embedding, in f64, two sequences' batches a step.
+void write_run(const TemporaryDirectory& dir) {
+  test::prepare_tiny_text(dir, /*lines=*/400);
+  const std::string rest =
+      "train: {steps: 20, batch_size: 3, seq_len: 16, micro_steps: 2, threads: 1, dtype: f64}\n"
+      "schedule: {kind: constant, peak: 3e-3, warmup_steps: 0}\n"
+      "eval: {every: 10, batches: 3}\n"
+      "checkpoint: {keep_last: 9}\n"
+      "data: {train: tiny_char/train_*.bin, val: tiny_char/val_*.bin}\n";
+  const std::string sizes = "layers: 4, heads: 2, channels: 16, max_seq_len: 16";
+  dir.write("lbi.yaml", rest + "model: {type: gpt, " + sizes +
+                            ", regions: {layers_per_region: 1, state_dim: 4, backward: scan}}\n");
+  dir.write("gpt.yaml", rest + "model: {type: gpt, " + sizes + "}\n");
+}
+
+std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  std::map<std::string, std::vector<double>> tensors;
+  for (const TensorView& stored : file.tensors()) {
+    REQUIRE(stored.dtype == "F64");
+    std::vector<double>& values = tensors[stored.name];
+    values.resize(stored.bytes.size() / sizeof(double));
+    std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+  }
+  return tensors;
+}
+
+/// Every number of two runs' checkpoints after the last step, over the largest of its tensor.
+void check_same_state(const TemporaryDirectory& dir, const std::string& run,
+                      const std::string& expected_run) {
+  for (const std::string file : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string path = "/checkpoints/step-000020/" + file;
+    const auto found = tensors_of(dir / (run + path));
+    const auto expected = tensors_of(dir / (expected_run + path));
+    REQUIRE(found.size() == expected.size());
+    for (const auto& [name, values] : expected) {
+      const auto& others = found.at(name);
+      REQUIRE(others.size() == values.size());
+      double difference = 0;
+      double scale = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        difference = std::max(difference, std::abs(others[i] - values[i]));
+        scale = std::max(scale, std::abs(values[i]));
+      }
+      INFO(run << ": " << name);
+      CHECK(difference <= kRounding * scale);
+    }
+  }
+}
+
+/// Numbers behind "KEY": in the lines of metrics.jsonl, in order.
+std::vector<double> logged(const TemporaryDirectory& dir, const std::string& run,
+                           const std::string& key) {
+  std::vector<double> numbers;
+  std::istringstream lines(text_of(dir / (run + "/metrics.jsonl")));
+  for (std::string line; std::getline(lines, line);) {
+    const std::string begin = "\"" + key + "\":";
+    const auto at = line.find(begin);
+    if (at != std::string::npos) {
+      numbers.push_back(std::stod(line.substr(at + begin.size())));
+    }
+  }
+  return numbers;
+}
+
+void check_same_log(const TemporaryDirectory& dir, const std::string& run,
+                    const std::string& expected_run) {
+  for (const std::string key : {"loss", "grad_norm", "val_loss", "tokens"}) {
+    const auto found = logged(dir, run, key);
+    const auto expected = logged(dir, expected_run, key);
+    REQUIRE(expected.size() >= 2);
+    REQUIRE(found.size() == expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      INFO(run << ": " << key << " " << i);
+      CHECK(found[i] == Approx(expected[i]).epsilon(kRounding));
+    }
+  }
+}
+
+void train_alone(const TemporaryDirectory& dir, const std::string& arguments) {
+  const Outcome outcome = run_program(dir, "train " + arguments);
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+}
+
+void train_on_ranks(const TemporaryDirectory& dir, int ranks, const std::string& arguments) {
+  const Outcome outcome = run_ranks_of_program(dir, ranks, "train " + arguments);
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+}
+
+TEST_CASE("ranks that share regions train as one process", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  train_alone(dir, "lbi.yaml --set run.dir=one");
+  train_on_ranks(dir, 2, "lbi.yaml --set run.dir=two --set parallel.region_ranks=2");
+  check_same_state(dir, "two", "one");
+  check_same_log(dir, "two", "one");
+  // In each of two micro-steps a canvas of 3 x 16 x 16 f64 and a state of 3 x 4.
+  const std::string log = text_of(dir / "two/metrics.jsonl");
+  CHECK_THAT(log,
+             test::contains_text("\"canvas\":{\"sent_bytes\":12288,\"received_bytes\":12288,"));
+  CHECK_THAT(log, test::contains_text("\"state\":{\"sent_bytes\":192,\"received_bytes\":192,"));
+  CHECK_THAT(log, test::contains_text("\"norm\":{\"sent_bytes\":16,\"received_bytes\":16,"));
+}
+
+TEST_CASE("a checkpoint of four ranks goes on with one and two", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  train_alone(dir, "lbi.yaml --set run.dir=one");
+  train_on_ranks(dir, 4,
+                 "lbi.yaml --set run.dir=four --set parallel.region_ranks=2 "
+                 "--set train.micro_steps=1");
+  check_same_state(dir, "four", "one");
+  check_same_log(dir, "four", "one");
+  std::filesystem::remove_all(dir / "four/checkpoints/step-000020");
+  for (const std::string run : {"alone", "regions", "replicas", "deep"}) {
+    std::filesystem::copy(dir / "four", dir / run, std::filesystem::copy_options::recursive);
+  }
+  const std::string twice = " --set train.micro_steps=2";
+  train_alone(dir, "--resume alone --set parallel.region_ranks=1" + twice);
+  train_on_ranks(dir, 2, "--resume regions" + twice);
+  train_on_ranks(dir, 2, "--resume replicas --set parallel.region_ranks=1");
+  train_on_ranks(dir, 4, "--resume deep --set parallel.region_ranks=4" + twice);
+  for (const std::string run : {"alone", "regions", "replicas", "deep"}) {
+    check_same_state(dir, run, "one");
+    check_same_log(dir, run, "one");
+  }
+  CHECK(run_program(dir, "eval four").code == 0);
+}
+
+TEST_CASE("replicas of a model without regions train as one process", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  train_alone(dir, "gpt.yaml --set run.dir=one");
+  train_on_ranks(dir, 2, "gpt.yaml --set run.dir=two --set train.micro_steps=1");
+  check_same_state(dir, "two", "one");
+  check_same_log(dir, "two", "one");
+}
+
+TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const auto check = [&](int ranks, const std::string& arguments, const std::string& message) {
+    INFO(arguments);
+    const Outcome outcome =
+        run_ranks_of_program(dir, ranks, "train " + arguments + " --set run.dir=refused");
+    CHECK(outcome.code == 2);
+    CHECK(errors_of(outcome) == std::vector<std::string>{message});
+    CHECK_FALSE(std::filesystem::exists(dir / "refused"));
+  };
+  const std::string key = "--set parallel.region_ranks";
+  check(4, "lbi.yaml " + key + "=3",
+        "parallel.region_ranks is 3; expected a divisor of the 4 ranks of the job");
+  check(5, "lbi.yaml " + key + "=5",
+        key + ": parallel.region_ranks is 5; expected at most the 4 regions of the model");
+  check(2, "gpt.yaml " + key + "=2",
+        key + ": parallel.region_ranks is 2; expected 1 for a model without model.regions");
+  check(2, "lbi.yaml --set model.regions.backward=tape " + key + "=2",
+        "--set model.regions.backward: model.regions.backward is tape; expected scan, "
+        "serial_adjoint or hybrid where parallel.region_ranks is 2");
+  check(2,
+        "lbi.yaml --set run.dir=refused : -n 1 '" GHOST_BINARY
+        "' train lbi.yaml --set train.seed=3",
+        "rank 2 has another config than rank 0; expected the same on all 3 ranks");
+}
+
+}  // namespace
+
+TEST_CASE("a single process refuses region ranks", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  test::check_refused(dir, "train lbi.yaml --set parallel.region_ranks=2", 2,
+                      "parallel.region_ranks is 2; expected a divisor of the 1 ranks of the job");
+  test::check_refused(dir, "train lbi.yaml --set parallel.region_ranks=0", 2,
+                      "--set parallel.region_ranks: parallel.region_ranks is 0; expected a "
+                      "positive integer");
+  test::check_refused(dir, "train lbi.yaml --set parallel.timeout_s=0", 2,
+                      "--set parallel.timeout_s: parallel.timeout_s is 0; expected a positive "
+                      "number");
+  test::check_refused(dir,
+                      "train lbi.yaml --set parallel.region_ranks=2 "
+                      "--set residuals.sketch.wiener=true",
+                      2,
+                      "--set residuals.sketch.wiener: residuals.sketch.wiener is true; expected "
+                      "false where parallel.region_ranks is 2");
+}
+
+}  // namespace ghost
