@@ -37,7 +37,7 @@ enum class Centering {
   kMean,     // one group
   kToken,    // rows of one input token
   kTarget,   // rows of one target token
-  kNearest,  // rows near one of the anchors
+  kNearest,  // rows near one of some codewords
 };
 
 /// What becomes of the rows' distances from their group's mean.

@@ -119,6 +119,10 @@ TEST_CASE("bad sketch options are refused with the key and what was expected", "
   refused("sketch.schedule=linear", "residuals.sketch.schedule is linear; expected final_rank");
   refused("sketch.sketch=gaussian --set residuals.sketch.center=mean",
           "residuals.sketch.sketch is gaussian; expected count where groups are kept");
+  refused("sketch.blocks=4 --set residuals.sketch.center=nearest",
+          "residuals.sketch.blocks is 4; expected 1 but for center: nearest with remainder: drop");
+  refused("sketch.blocks=0", "residuals.sketch.blocks is 0; expected 1 to 64");
+  refused("sketch.refits=-1", "residuals.sketch.refits is -1; expected 0 to 100");
 }
 
 }  // namespace
