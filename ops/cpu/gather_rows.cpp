@@ -95,20 +95,25 @@ template <typename T>
 struct PackedTile {
   std::vector<Columns<T>> rows;
   Columns<T> sum;
-  typename Columns<T>::Lanes squares = {};
+  typename Columns<T>::Lanes squares;
 
-  PackedTile(const GatherRows& args, std::int64_t begin, std::int64_t count)
-      : rows(static_cast<std::size_t>(args.x.numel() / args.x.dim(-1))) {
+  explicit PackedTile(const GatherRows& args)
+      : rows(static_cast<std::size_t>(args.x.numel() / args.x.dim(-1))) {}
+
+  void load(const GatherRows& args, std::int64_t begin, std::int64_t count) {
     constexpr std::size_t kRowsAhead = 8;
     const std::int64_t stride = args.x.dim(-1);
     const T* from = args.x.data<T>() + args.first_column + begin;
+    sum = {};
+    squares = typename Columns<T>::Lanes{};
     for (std::size_t row = 0; row < rows.size(); ++row, from += stride) {
       if (row + kRowsAhead < rows.size()) {  // rows lie pages apart: no prefetcher follows
         for (std::int64_t line = 0; line < count; line += Columns<T>::kLanes) {
           __builtin_prefetch(from + static_cast<std::int64_t>(kRowsAhead) * stride + line);
         }
       }
-      rows[row] = count == Columns<T>::kWidth ? Columns<T>::load(from) : load_part(from, count);
+      rows[row] =
+          count == Columns<T>::kWidth ? Columns<T>::load(from) : Columns<T>::load_part(from, count);
       sum.add(rows[row]);
       Columns<T> square;
       square.add_squares(rows[row]);
@@ -126,14 +131,13 @@ void gather_packed(const GatherRows& args) {
   const std::int64_t columns = columns_of(args);
   const std::int64_t num_tiles = (columns + kTile - 1) / kTile;
   std::vector<double> squared_norms(static_cast<std::size_t>(num_tiles), 0.0);
-#pragma omp parallel for schedule(dynamic) if (args.x.numel() > kParallelElements)
-  for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
+  const auto gather_one = [&](PackedTile<T>& packed, std::int64_t tile) {
     const std::int64_t begin = tile * kTile;
     const std::int64_t count = std::min(kTile, columns - begin);
-    PackedTile<T> packed(args, begin, count);
+    packed.load(args, begin, count);
     for (std::int64_t bin = 0; bin < bins.num_outputs; ++bin) {
       T* to = args.out.data<T>() + bin * columns + begin;
-      Columns<T> sum = args.accumulate ? load_part(to, count) : Columns<T>{};
+      Columns<T> sum = args.accumulate ? Columns<T>::load_part(to, count) : Columns<T>{};
       const auto r = static_cast<std::size_t>(bin);
       for (auto i = static_cast<std::size_t>(bins.offsets[r]);
            i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
@@ -144,12 +148,20 @@ void gather_packed(const GatherRows& args) {
     if (args.column_sums.defined()) {
       T* to = args.column_sums.data<T>() + begin;
       if (args.accumulate_column_sums) {
-        packed.sum.add(load_part(to, count));
+        packed.sum.add(Columns<T>::load_part(to, count));
       }
       store_part(packed.sum, to, count);
     }
     for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {
       squared_norms[static_cast<std::size_t>(tile)] += packed.squares[lane];
+    }
+  };
+#pragma omp parallel if (args.x.numel() > kParallelElements)
+  {
+    PackedTile<T> packed(args);
+#pragma omp for schedule(dynamic)
+    for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
+      gather_one(packed, tile);
     }
   }
   if (args.squared_norm != nullptr) {

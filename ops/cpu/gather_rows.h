@@ -36,6 +36,18 @@ class Columns {
     std::memcpy(out.v_.data(), from, sizeof(out.v_));
     return out;
   }
+  /// The last columns of a row, fewer than a tile; the rest counts as 0.
+  static Columns load_part(const T* from, std::int64_t count) {
+    Columns out;
+    for (std::size_t i = 0; i < kVectors && count > 0; ++i, from += kLanes, count -= kLanes) {
+      if (count >= kLanes) {
+        std::memcpy(&out.v_[i], from, sizeof(out.v_[i]));
+      } else {
+        std::memcpy(&out.v_[i], from, static_cast<std::size_t>(count) * sizeof(T));
+      }
+    }
+    return out;
+  }
   void store(T* to) const { std::memcpy(to, v_.data(), sizeof(v_)); }
   void add_scaled(const Columns& x, T w) {
     for (std::size_t i = 0; i < kVectors; ++i) {
@@ -63,14 +75,6 @@ class Columns {
  private:
   std::array<typename VectorOf<T>::Type, kVectors> v_ = {};
 };
-
-/// The last columns of a row, fewer than a tile; the rest counts as 0.
-template <typename T>
-Columns<T> load_part(const T* from, std::int64_t count) {
-  std::array<T, static_cast<std::size_t>(Columns<T>::kWidth)> whole = {};
-  std::copy_n(from, count, whole.begin());
-  return Columns<T>::load(whole.data());
-}
 
 template <typename T>
 void store_part(const Columns<T>& tile, T* to, std::int64_t count) {
@@ -159,7 +163,7 @@ double gather_block(const GatherPass<T>& pass, std::int64_t first, std::int64_t 
     const std::int64_t count = end - begin;
     gather_columns<T>(
         pass, first, last, begin, block_sums, wanted,
-        [count](const T* from) { return load_part(from, count); },
+        [count](const T* from) { return Columns<T>::load_part(from, count); },
         [count](const Columns<T>& tile, T* to) { store_part(tile, to, count); });
   }
   double squared_norm = 0;
