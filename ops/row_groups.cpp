@@ -103,10 +103,11 @@ RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& c
   RowGroups groups;
   groups.levels = config.center == Centering::kNearest ? std::min(config.levels, max_groups) : 1;
   groups.blocks = config.center == Centering::kNearest ? config.blocks : 1;
-  GHOST_CHECK(
-      channels % groups.blocks == 0,
-      "residuals.sketch.blocks is {} in {}: {} channels; expected a number that divides them",
-      groups.blocks, ctx.module(), channels);
+  if (channels % groups.blocks != 0) {
+    fail<ConfigError>(
+        "residuals.sketch.blocks is {} in {}: {} channels; expected a number that divides them",
+        groups.blocks, ctx.module(), channels);
+  }
   groups.groups_per_level = config.center == Centering::kMean
                                 ? 1
                                 : std::min({max_groups / groups.levels, rows, kMostGroups});
