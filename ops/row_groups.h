@@ -36,9 +36,8 @@ struct RowGroups {
 ///            (residual vector quantisation). Each of config.blocks blocks of N / blocks columns is
 ///            grouped by itself (product quantisation), with the same samples
 ///
-/// throws  ghost::Error when a label is asked for that the context does not have; ConfigError when the
-/// blocks
-///         do not divide N
+/// throws  ghost::Error when a label is asked for that the context does not have; ConfigError when
+///         the blocks do not divide N
 /// source  product quantisation: Jegou, Douze and Schmid 2011
 RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,
                       std::int64_t max_groups, const RandomStream& stream);
