@@ -10,11 +10,7 @@ namespace {
 CommCount total(const Communicator& comm) {
   CommCount sum;
   for (int op = 0; op < kNumCommOps; ++op) {
-    const CommCount& count = comm.count(static_cast<CommOp>(op));
-    sum.calls += count.calls;
-    sum.sent_bytes += count.sent_bytes;
-    sum.received_bytes += count.received_bytes;
-    sum.seconds += count.seconds;
+    sum += comm.count(static_cast<CommOp>(op));
   }
   return sum;
 }
@@ -38,12 +34,9 @@ void RankGrid::count(MessageKind kind, const Communicator& comm,
                      const std::function<void()>& exchange) {
   const CommCount before = total(comm);
   exchange();
-  const CommCount after = total(comm);
   CommCount& count = counts_[static_cast<std::size_t>(kind)];
-  count.calls += after.calls - before.calls;
-  count.sent_bytes += after.sent_bytes - before.sent_bytes;
-  count.received_bytes += after.received_bytes - before.received_bytes;
-  count.seconds += after.seconds - before.seconds;
+  count += total(comm);
+  count -= before;
 }
 
 void RankGrid::sum(MessageKind kind, Communicator& comm, std::span<double> numbers) {

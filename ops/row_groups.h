@@ -42,7 +42,4 @@ struct RowGroups {
 RowGroups form_groups(const Context& ctx, const Tensor& x, const SketchConfig& config,
                       std::int64_t max_groups, const RandomStream& stream);
 
-/// Sweeps of descent for means that are kept.
-inline constexpr std::int64_t kMeansSweeps = 3;
-
 }  // namespace ghost

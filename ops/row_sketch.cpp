@@ -16,6 +16,9 @@
 namespace ghost {
 namespace {
 
+/// Sweeps of descent for means that are kept.
+constexpr std::int64_t kMeansSweeps = 3;
+
 /// How many of the largest rows are kept for certain: as many as leave the others the least
 /// weight, (1 - their share) / (draws left).
 std::int64_t num_certain(const std::vector<double>& descending, double sum, std::int64_t rank) {

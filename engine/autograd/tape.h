@@ -94,4 +94,7 @@ class Tape {
   std::unordered_map<EncodedKey, std::weak_ptr<const ResidualSketch>, EncodedKeyHash> sketches_;
 };
 
+/// One cotangent as `Tape::vjp` and `Tape::pull` take them: [1, shape of x].
+inline Tensor as_cotangent(const Tensor& x) { return x.reshape(x.shape().with_first(1)); }
+
 }  // namespace ghost

@@ -34,6 +34,21 @@ struct CommCount {
   std::int64_t sent_bytes = 0;
   std::int64_t received_bytes = 0;
   double seconds = 0;  // inside the operation: moving and waiting
+
+  CommCount& operator+=(const CommCount& other) {
+    calls += other.calls;
+    sent_bytes += other.sent_bytes;
+    received_bytes += other.received_bytes;
+    seconds += other.seconds;
+    return *this;
+  }
+  CommCount& operator-=(const CommCount& other) {
+    calls -= other.calls;
+    sent_bytes -= other.sent_bytes;
+    received_bytes -= other.received_bytes;
+    seconds -= other.seconds;
+    return *this;
+  }
 };
 
 struct CommOptions {

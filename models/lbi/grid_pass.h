@@ -1,11 +1,9 @@
 #pragma once
 
-#include <memory>
-#include <vector>
+#include <optional>
 
-#include "models/lbi/lbi_model.h"
 #include "models/lbi/region_messages.h"
-#include "models/lbi/region_pass.h"
+#include "models/lbi/regions_pass.h"
 
 namespace ghost {
 
@@ -28,14 +26,11 @@ class GridPass {
 
  private:
   /// Product of the own regions' pullbacks, [B, S r, S r]; zeros on the first rank.
-  Tensor own_pullback(Context& ctx) const;
+  Tensor own_pullback(Context& ctx);
   /// Cotangent of this rank's output; `input` is set to that of its input where products tell.
   Tensor output_cotangent(Context& ctx, const Tensor& dloss, Tensor* input);
-  void backward_regions(Context& ctx, const Tensor& doutput);
-  void hand_on_and_backward(Context& ctx, const Tensor& doutput);
-  /// One region's own backward pass; the cotangent of its state.
-  Tensor backward_region(Context& ctx, std::size_t region, const Tensor& doutput);
-  RegionPass& pass(std::size_t region) const { return *passes_[region - own_.begin]; }
+  /// The own regions' backward passes, after the cotangent of the input state has been sent; it.
+  Tensor hand_on_and_backward(Context& ctx, const Tensor& doutput);
 
   const LbiModel& model_;
   RegionMessages& messages_;
@@ -43,17 +38,14 @@ class GridPass {
   ResidualPlan plan_;
   Slots slots_;
   Tape canvas_tape_;  // of the first rank: the initial state; of the last: the embedding
-  Tape readout_tape_;
-  std::vector<std::unique_ptr<RegionPass>> passes_;
+  std::optional<RegionsPass> regions_;
+  ReadoutPass readout_;   // last rank
   Tensor embedded_;       // last rank
   Tensor canvas_;         // first rank: as its tape knows it
   Tensor initial_state_;  // first rank
-  Tensor state_;          // what this rank's regions return
+  Tensor output_;         // what this rank's regions return
   Tensor pullbacks_;      // [R - 1, B, S r, S r]
-  Tensor features_;       // last rank
   Tensor loss_;
-  Tensor dcanvas_;  // sum of what has come so far
-  Tensor dstate_;   // of the input state, by the regions' own backward passes
 };
 
 /// Dtype of canvas, states and what else regions exchange: that of activations.

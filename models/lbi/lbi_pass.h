@@ -1,10 +1,9 @@
 #pragma once
 
-#include <memory>
-#include <vector>
+#include <optional>
 
 #include "models/lbi/lbi_model.h"
-#include "models/lbi/region_pass.h"
+#include "models/lbi/regions_pass.h"
 
 namespace ghost {
 
@@ -32,29 +31,19 @@ class LbiPass {
   Tensor pullbacks(Context& ctx);
 
  private:
-  using State = RegionPass::Output;
-
-  /// The state's cotangent through regions [begin, end), one after the other.
-  Tensor backward_serially(Context& ctx, std::size_t begin, std::size_t end, Tensor cotangent);
-  /// The same, each for itself; counts and checks in `report`.
+  /// As RegionsPass::backward, but each region for itself; counts and checks in `report`.
   Tensor backward_by_scan(Context& ctx, std::size_t begin, std::size_t end, const Tensor& seed,
                           BackwardReport& report);
-  /// One region's own backward pass; the cotangent of its state.
-  Tensor backward_region(Context& ctx, std::size_t region, const Tensor& doutput);
-  Tensor pullbacks(Context& ctx, std::size_t begin, std::size_t end);
 
   const LbiModel& model_;
   Slots slots_;
-  std::size_t first_ = 0;  // region that runs
   ResidualPlan plan_;
   Tape canvas_tape_;
-  Tape readout_tape_;
-  std::vector<std::unique_ptr<RegionPass>> regions_;  // null before `first_`
+  RegionRange range_;  // regions that run
+  std::optional<RegionsPass> regions_;
+  ReadoutPass readout_;
   Tensor canvas_;
   Tensor initial_state_;
-  Tensor features_;
-  Tensor loss_;
-  Tensor dcanvas_;  // sum of what has come so far
 };
 
 }  // namespace ghost

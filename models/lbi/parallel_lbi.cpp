@@ -86,18 +86,10 @@ Tensor ParallelLbi::evaluate(Context& ctx, const Tensor& tokens, const Tensor& t
   const Slots slots = training_slots(model_->config(), tokens.dim(1));
   const DType dtype = exchanged_dtype(*model_, own_);
   const Tensor canvas =
-      messages_.is_last()
-          ? model_->parts().embed(ctx, tokens, /*start=*/0)
-          : ctx.empty({tokens.dim(0), tokens.dim(1), model_->parts().channels()}, dtype);
-  messages_.share_canvas(canvas);
-
-  Tensor state;
-  if (messages_.is_first()) {
-    state = model_->initial_state(ctx, canvas, slots);
-  } else {
-    state = ctx.empty({tokens.dim(0), slots.size(), model_->config().state_dim}, dtype);
-    messages_.receive_state(state);
-  }
+      messages_.canvas(ctx, {tokens.dim(0), tokens.dim(1), model_->parts().channels()}, dtype,
+                       [&] { return model_->parts().embed(ctx, tokens, /*start=*/0); });
+  Tensor state = messages_.state(ctx, {tokens.dim(0), slots.size(), model_->config().state_dim},
+                                 dtype, [&] { return model_->initial_state(ctx, canvas, slots); });
   Tensor features;
   for (std::size_t k = own_.begin; k < own_.end; ++k) {
     const Region& region = model_->regions()[k];

@@ -25,14 +25,23 @@ RegionMessages::RegionMessages(RankGrid& grid, int num_serial)
   }
 }
 
-void RegionMessages::share_canvas(const Tensor& canvas) {
+Tensor RegionMessages::canvas(Context& ctx, const Shape& shape, DType dtype,
+                              const std::function<Tensor()>& make) {
+  const Tensor canvas = is_last() ? make() : ctx.empty(shape, dtype);
   Communicator& comm = grid_.bulk();
   grid_.count(MessageKind::kCanvas, comm, [&] { comm.broadcast(canvas, last_); });
+  return canvas;
 }
 
-void RegionMessages::receive_state(const Tensor& state) {
+Tensor RegionMessages::state(Context& ctx, const Shape& shape, DType dtype,
+                             const std::function<Tensor()>& make) {
+  if (is_first()) {
+    return make();
+  }
+  const Tensor state = ctx.empty(shape, dtype);
   Communicator& comm = grid_.small();
   grid_.count(MessageKind::kState, comm, [&] { comm.recv(state, rank_ - 1); });
+  return state;
 }
 
 void RegionMessages::send_state(const Tensor& state) {

@@ -1,19 +1,14 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
-#include "models/lbi/regions_config.h"
+#include "models/lbi/regions_pass.h"
 #include "models/rank_grid.h"
 
 namespace ghost {
 
-/// Consecutive regions [begin, end).
-struct RegionRange {
-  std::size_t begin = 0;
-  std::size_t end = 0;
-};
-
-/// Those of one of `num_ranks` ranks: sizes differ by one at most.
+/// The regions of one of `num_ranks` ranks: sizes differ by one at most.
 RegionRange regions_of_rank(std::size_t num_regions, int rank, int num_ranks);
 
 /// The messages of one forward and backward pass through regions that are spread over the region
@@ -47,9 +42,11 @@ class RegionMessages {
   bool gives_pullback() const { return gathers_pullbacks() && !is_first(); }
   int num_gathered() const { return seed_owner_; }
 
-  /// The last rank's canvas; elsewhere into `canvas`.
-  void share_canvas(const Tensor& canvas);
-  void receive_state(const Tensor& state);
+  /// The canvas of `shape`: what `make` returns on the last rank.
+  Tensor canvas(Context& ctx, const Shape& shape, DType dtype, const std::function<Tensor()>& make);
+  /// The state of `shape` that comes into this rank's regions: on the first rank what `make`
+  /// returns.
+  Tensor state(Context& ctx, const Shape& shape, DType dtype, const std::function<Tensor()>& make);
   void send_state(const Tensor& state);
   /// `own` [B, W, W] of every rank below the seed's owner into `all` [num_gathered(), B, W, W].
   void gather_pullbacks(const Tensor& own, const Tensor& all);

@@ -8,8 +8,6 @@
 namespace ghost {
 namespace {
 
-Tensor as_cotangent(const Tensor& x) { return x.reshape(x.shape().with_first(1)); }
-
 /// Cotangents e_first, e_(first + 1), ... of every sample: [P, ...] for states of `shape`.
 Tensor basis_vectors(const Context& ctx, const Shape& shape, DType dtype, std::int64_t first,
                      std::int64_t count) {

@@ -135,6 +135,17 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// Adds the parts of a difference of squares up, into the squared norm where one is wanted.
+void finish_squared_norm(const DeviceGroupMeans& args, const Tensor& differences) {
+  if (!args.squared_norm.defined()) {
+    return;
+  }
+  add_differences<<<1, kSumThreads, 0, stream_of(args.sums)>>>(
+      elements<double>(differences), static_cast<int>(differences.numel()),
+      elements<double>(args.squared_norm));
+  check_launch("add_differences");
+}
+
 void means_of_one_level(const Context& ctx, const DeviceGroupMeans& args) {
   const std::int64_t groups = args.sums.dim(0);
   const std::int64_t rows = args.group_of.dim(1);
@@ -149,11 +160,7 @@ void means_of_one_level(const Context& ctx, const DeviceGroupMeans& args) {
                                                elements<float>(args.sums),
                                                elements<double>(differences));
   check_launch("divide_sums");
-  if (args.squared_norm.defined()) {
-    add_differences<<<1, kSumThreads, 0, stream>>>(elements<double>(differences), blocks,
-                                                   elements<double>(args.squared_norm));
-    check_launch("add_differences");
-  }
+  finish_squared_norm(args, differences);
 }
 
 }  // namespace
@@ -211,9 +218,7 @@ void row_groups(const Context& ctx, const DeviceGroupMeans& args) {
                                                    elements<float>(product), elements<float>(mu),
                                                    mu.numel(), elements<double>(differences));
     check_launch("compare_means");
-    add_differences<<<1, kSumThreads, 0, stream>>>(elements<double>(differences), blocks,
-                                                   elements<double>(args.squared_norm));
-    check_launch("add_differences");
+    finish_squared_norm(args, differences);
   }
   copy(args.sums, mu);
 }
