@@ -15,6 +15,7 @@ using nlohmann::json;
 
 constexpr std::string_view kEmbedding = "backbone.embedding.weight";
 constexpr std::string_view kTheirEmbedding = "backbone.embeddings.weight";
+constexpr std::int64_t kMlpMultiple = 128;  // mamba_ssm rounds the width of its MLPs up to it
 
 /// A step limit without an upper end stands there as Infinity, which JSON does not have.
 json read_config_json(const fs::path& path) {
@@ -74,8 +75,7 @@ HybridConfig from_hugging_face(const json& config, const fs::path& path) {
 }
 
 HybridConfig from_mamba_ssm(const json& config, const fs::path& path) {
-  check_fixed(config, path,
-              {{"d_intermediate", 0}, {"attn_layer_idx", json::array()}, {"rms_norm", true}});
+  check_fixed(config, path, {{"attn_layer_idx", json::array()}, {"rms_norm", true}});
   const json& ssm = config.at("ssm_cfg");
   check_fixed(ssm, path,
               {{"rmsnorm", true},
@@ -93,7 +93,9 @@ HybridConfig from_mamba_ssm(const json& config, const fs::path& path) {
                 .expand = ssm.value("expand", std::int64_t{2}),
                 .groups = ssm.value("ngroups", std::int64_t{1}),
                 .conv = ssm.value("d_conv", std::int64_t{4}),
-                .chunk = ssm.value("chunk_size", std::int64_t{256})};
+                .chunk = ssm.value("chunk_size", std::int64_t{256}),
+                .mlp = (config.value("d_intermediate", std::int64_t{0}) + kMlpMultiple - 1) /
+                       kMlpMultiple * kMlpMultiple};
   return out;
 }
 
@@ -105,6 +107,12 @@ const TensorView& stored_tensor(const SafetensorsFile& file, std::string_view na
   GHOST_CHECK(stored != nullptr, "{}: tensor {} is missing{}", file.path().string(), name,
               name == kEmbedding ? fmt::format(" (also looked for {})", kTheirEmbedding) : "");
   return *stored;
+}
+
+/// mamba_ssm's MLP has up | gate, ours gate | up.
+void swap_halves(const Tensor& weight) {
+  const std::span<float> values = weight.span<float>();
+  std::rotate(values.begin(), values.begin() + weight.numel() / 2, values.end());
 }
 
 bool has_vocabulary(std::string_view name) {
@@ -158,6 +166,9 @@ void import_mamba2_weights(const SafetensorsFile& file, Hybrid& model) {
       read_vocabulary(file, stored, parameter->value, model.vocab_size());
     } else {
       read_tensor(file, stored, parameter->value);
+    }
+    if (parameter->name.ends_with(".mlp.fc1.weight")) {
+      swap_halves(parameter->value);
     }
   }
 }

@@ -15,9 +15,9 @@ bool is_mamba2_config(const std::filesystem::path& config_json);
 HybridConfig read_mamba2_config(const std::filesystem::path& config_json);
 
 /// Fills a Mamba-2 from weights of Hugging Face (backbone.embeddings.weight) or mamba_ssm
-/// (backbone.embedding.weight; an lm_head that repeats a tied embedding is skipped); rows that only
-/// pad the vocabulary become zero where the file does not have them. Throws ghost::Error naming
-/// file and tensor.
+/// (backbone.embedding.weight; an lm_head that repeats a tied embedding is skipped; mlp.fc1 has its
+/// halves the other way round); rows that only pad the vocabulary become zero where the file does
+/// not have them. Throws ghost::Error naming file and tensor.
 void import_mamba2_weights(const SafetensorsFile& file, Hybrid& model);
 
 /// Writes DIRECTORY/model.safetensors and config.json such that Mamba2ForCausalLM loads them; the

@@ -6,6 +6,8 @@
 
 #include "engine/autograd/context.h"
 #include "engine/io/file.h"
+#include "engine/io/weights.h"
+#include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 #include "tests/support/temporary_directory.h"
@@ -125,6 +127,36 @@ TEST_CASE("weights of mamba_ssm are read", "[models]") {
   const HybridConfig config = read_mamba2_config(path);
   CHECK(config.padded_vocab_size() == 16);
   CHECK(config.mamba2.chunk == 256);
+  Model in(config);
+  import_mamba2_weights(SafetensorsFile(dir / "ssm.safetensors"), in.hybrid);
+  check_same(out, in);
+}
+
+// Its MLPs are up | gate, their width a multiple of 128.
+TEST_CASE("an MLP of mamba_ssm is read", "[models]") {
+  const TestDir dir;
+  const auto path =
+      dir.write("config.json", json{{"d_model", 8},
+                                    {"d_intermediate", 100},
+                                    {"n_layer", 1},
+                                    {"vocab_size", 11},
+                                    {"ssm_cfg", {{"layer", "Mamba2"}, {"headdim", 4}}},
+                                    {"attn_layer_idx", json::array()}}
+                                   .dump());
+  const HybridConfig config = read_mamba2_config(path);
+  CHECK(config.mamba2.mlp == 128);
+  const Model out(config, /*seed=*/6);
+  std::vector<NamedTensor> tensors;
+  for (const auto& parameter : static_cast<const LanguageModel&>(out.hybrid).parameters().all()) {
+    Tensor value = parameter->value;
+    if (parameter->name.ends_with("mlp.fc1.weight")) {
+      value = out.ctx.empty({256, 8}, DType::kF32);
+      copy(value.slice(0, 128), parameter->value.slice(128, 256));
+      copy(value.slice(128, 256), parameter->value.slice(0, 128));
+    }
+    tensors.push_back({parameter->name, value});
+  }
+  write_tensors(dir / "ssm.safetensors", tensors);
   Model in(config);
   import_mamba2_weights(SafetensorsFile(dir / "ssm.safetensors"), in.hybrid);
   check_same(out, in);
