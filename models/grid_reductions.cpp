@@ -1,14 +1,41 @@
 #include "models/grid_reductions.h"
 
+#include <utility>
+#include <vector>
+
 namespace ghost {
 
-void sum_gradients(RankGrid& grid, ParameterStore& store) {
+namespace {
+
+/// Runs of neighbours in a group whose gradients are still each rank's own, [begin, end) in
+/// elements.
+std::vector<std::pair<std::int64_t, std::int64_t>> unsummed(const ParameterGroup& group,
+                                                            const ReplicaFactors* factors) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+  std::int64_t begin = 0;
+  for (const Parameter* parameter : group.members) {
+    if (factors != nullptr && factors->has_summed(*parameter)) {
+      runs.emplace_back(begin, parameter->offset);
+      begin = parameter->offset + parameter->shape.numel();
+    }
+  }
+  runs.emplace_back(begin, group.grads.numel());
+  std::erase_if(runs, [](const auto& run) { return run.first == run.second; });
+  return runs;
+}
+
+}  // namespace
+
+void sum_gradients(RankGrid& grid, ParameterStore& store, const ReplicaFactors* factors) {
   Communicator& comm = grid.replicas();
   if (comm.size() == 1) {
     return;
   }
   for (ParameterGroup& group : store.groups()) {
-    grid.count(MessageKind::kGradients, comm, [&] { comm.all_reduce(group.grads); });
+    for (const auto& [begin, end] : unsummed(group, factors)) {
+      const Tensor grads = group.grads.slice(begin, end);
+      grid.count(MessageKind::kGradients, comm, [&] { comm.all_reduce(grads); });
+    }
     group.zeros->forget(0, group.grads.numel());
   }
 }

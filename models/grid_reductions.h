@@ -1,14 +1,15 @@
 #pragma once
 
 #include "engine/autograd/context.h"
-#include "models/rank_grid.h"
+#include "models/replica_factors.h"
 #include "ops/optim/gradient_norm.h"
 
 namespace ghost {
 
-/// Sums the gradients of the parameters that are here over the replicas, a call a group. They must
-/// be complete (ParameterStore::finish_gradients).
-void sum_gradients(RankGrid& grid, ParameterStore& store);
+/// Sums the gradients of the parameters that are here over the replicas, neighbours in a group by
+/// one call; without those that `factors` has summed. They must be complete
+/// (ParameterStore::finish_gradients).
+void sum_gradients(RankGrid& grid, ParameterStore& store, const ReplicaFactors* factors = nullptr);
 
 /// Losses [M] of this replica's micro-steps and those of all others, [D M] in order of replicas.
 Tensor all_losses(Context& ctx, RankGrid& grid, const Tensor& losses);

@@ -20,10 +20,11 @@ enum class MessageKind {
   kLoss,            // for the log
   kCanvasGradient,  // its sum over regions, to the embedding
   kGradients,       // of parameters, over replicas
+  kFactors,         // of such gradients, in place of their sum
   kNorm,            // sum of their squares, over regions
   kControl,         // these counts, signals to stop, checkpoints
 };
-inline constexpr std::size_t kNumMessageKinds = 9;
+inline constexpr std::size_t kNumMessageKinds = 10;
 
 template <>
 struct EnumNames<MessageKind> {
@@ -31,8 +32,8 @@ struct EnumNames<MessageKind> {
       {MessageKind::kCanvas, "canvas"},       {MessageKind::kState, "state"},
       {MessageKind::kPullbacks, "pullbacks"}, {MessageKind::kAdjoint, "adjoint"},
       {MessageKind::kLoss, "loss"},           {MessageKind::kCanvasGradient, "canvas_gradient"},
-      {MessageKind::kGradients, "gradients"}, {MessageKind::kNorm, "norm"},
-      {MessageKind::kControl, "control"}};
+      {MessageKind::kGradients, "gradients"}, {MessageKind::kFactors, "factors"},
+      {MessageKind::kNorm, "norm"},           {MessageKind::kControl, "control"}};
 };
 
 /// Of one rank or summed over ranks, in the order of MessageKind.

@@ -88,7 +88,7 @@ class Linear final : public Op {
       dbias = pullback.target(2);
     }
     gradient.add(ctx, dy, /*first_row=*/0, dbias);
-    gradient.write(ctx, pullback.target(1), node.module());
+    gradient.write(ctx, pullback.target(1), node.module(), /*cotangent=*/{}, ctx.factor_exchange());
   }
 };
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
+#include "engine/autograd/factor_exchange.h"
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/primitives.h"
 #include "ops/dense_sketch.h"
@@ -397,38 +399,61 @@ double GradientSketch::gamma() const {
   return gamma;
 }
 
-void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::string_view site,
-                           const Tensor& cotangent) const {
+std::vector<GradientSketch::Product> GradientSketch::products(Context& ctx, std::string_view site,
+                                                              const Tensor& cotangent) const {
   const SketchConfig& config = sketch_->config_;
+  const RowGroups& of = sketch_->groups_;
   const std::int64_t groups = sketch_->num_groups();
-  const std::int64_t rank = sketch_->rank();
-  ctx.count_gemm({.m = dweight.grad.dim(0), .n = sketch_->values().dim(1), .k = rank});
-  const auto on_cpu = [&] {
-    const double factor = cotangent.defined() ? item(cotangent) : 1;
-    double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
-    const auto add_product = [&](std::int64_t begin, std::int64_t end, std::int64_t first_column,
-                                 bool accumulate) {
-      cpu::linear(LinearWeightBackward{.dy = values_.slice(begin, end),
-                                       .x = sketch_->values().slice(begin, end),
-                                       .dweight = dweight.grad,
-                                       .accumulate = accumulate,
-                                       .alpha = alpha,
-                                       .first_column = first_column});
-    };
-    const RowGroups& of = sketch_->groups_;
-    for (std::int64_t block = 0; groups > 0 && block < of.blocks; ++block) {
-      add_product(block * of.groups_of_block(), (block + 1) * of.groups_of_block(),
-                  block * sketch_->values().dim(1), dweight.accumulate);
+  const double factor = cotangent.defined() ? item(cotangent) : 1;
+  double alpha = factor * config.scale * (1 - config.lambda) * (1 - config.lambda);
+  std::vector<Product> out;
+  for (std::int64_t block = 0; groups > 0 && block < of.blocks; ++block) {
+    out.push_back({.begin = block * of.groups_of_block(),
+                   .end = (block + 1) * of.groups_of_block(),
+                   .first_column = block * sketch_->values().dim(1),
+                   .alpha = alpha});
+  }
+  if (sketch_->rank() > groups) {
+    alpha *= sketch_->gamma() * gamma();
+    if (config.wiener) {
+      alpha *= wiener_factor(ctx, site);
     }
-    if (rank > groups) {
-      alpha *= sketch_->gamma() * gamma();
-      if (config.wiener) {
-        alpha *= wiener_factor(ctx, site);
+    out.push_back({.begin = groups, .end = sketch_->rank(), .alpha = alpha});
+  }
+  return out;
+}
+
+void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::string_view site,
+                           const Tensor& cotangent, FactorExchange* exchange) const {
+  const std::int64_t rank = sketch_->rank();
+  GradientFactors factors{.left = values_, .right = sketch_->values()};
+  const bool is_exchanged = exchange != nullptr && exchange->takes(dweight.grad, factors);
+  const auto on_cpu = [&] {
+    std::vector<Product> parts = products(ctx, site, cotangent);
+    if (is_exchanged) {
+      // The numbers in front are each rank's own: they travel in its factor.
+      const Tensor scaled = ctx.empty_like(values_);
+      copy(scaled, values_);
+      for (Product& part : parts) {
+        scale(scaled.slice(part.begin, part.end), std::exchange(part.alpha, 1));
       }
-      add_product(groups, rank, 0, dweight.accumulate || groups > 0);
+      factors = exchange->gather(ctx, {.left = scaled, .right = factors.right});
+    }
+    for (std::int64_t first = 0; first < factors.left.dim(0); first += rank) {
+      for (const Product& part : parts) {
+        const bool has_columns = first > 0 || (part.first_column == 0 && part.begin > 0);
+        cpu::linear(
+            LinearWeightBackward{.dy = factors.left.slice(first + part.begin, first + part.end),
+                                 .x = factors.right.slice(first + part.begin, first + part.end),
+                                 .dweight = dweight.grad,
+                                 .accumulate = dweight.accumulate || has_columns,
+                                 .alpha = part.alpha,
+                                 .first_column = part.first_column});
+      }
     }
   };
   dispatch(ctx, on_cpu, [&] { write_on_gpu(ctx, dweight, site, cotangent); });
+  ctx.count_gemm({.m = dweight.grad.dim(0), .n = factors.right.dim(1), .k = factors.left.dim(0)});
 }
 
 Tensor GradientSketch::wiener_state(Context& ctx, std::string_view site) const {

@@ -111,9 +111,9 @@ class GradientSketch final : public ResidualSketch {
   void form(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
 
   /// dW [M, N], times `cotangent`, one number, if given. `site` names the linear, for what `wiener`
-  /// remembers of it.
+  /// remembers of it. Of all ranks together where `exchange` is given and takes it (on the CPU).
   void write(Context& ctx, const GradientTarget& dweight, std::string_view site,
-             const Tensor& cotangent = {}) const;
+             const Tensor& cotangent = {}, FactorExchange* exchange = nullptr) const;
 
   std::int64_t bytes() const override { return values_.bytes(); }
   const Tensor& values() const { return values_; }
@@ -130,6 +130,15 @@ class GradientSketch final : public ResidualSketch {
   };
 
   static constexpr double kWienerDecay = 0.95;  // of running means
+
+  /// Rows [begin, end) of both halves, whose product times `alpha` goes to columns of dW.
+  struct Product {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    std::int64_t first_column = 0;
+    double alpha = 1;
+  };
+  std::vector<Product> products(Context& ctx, std::string_view site, const Tensor& cotangent) const;
 
   Tensor wiener_state(Context& ctx, std::string_view site) const;
   double wiener_factor(Context& ctx, std::string_view site) const;

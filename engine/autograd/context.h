@@ -18,6 +18,7 @@
 
 namespace ghost {
 
+class FactorExchange;
 class StateStore;
 
 /// A matrix product C [m, n] = A [m, k] B [k, n], as ops report it.
@@ -89,6 +90,10 @@ class Context {
   /// Where ways of keeping residuals remember; null outside of training.
   StateStore* state_store() const { return state_store_; }
   void attach_state_store(StateStore* store) { state_store_ = store; }
+
+  /// Over whom gradients of sketched linears are summed before their product; null: nobody.
+  FactorExchange* factor_exchange() const { return factor_exchange_; }
+  void attach_factor_exchange(FactorExchange* exchange) { factor_exchange_ = exchange; }
 
   /// Whether anything reads what ops return. Not so in the last stage of a block that runs again
   /// for its residuals, as its result is known: ops that can may then leave their outputs
@@ -182,6 +187,7 @@ class Context {
   std::string module_;
   RowLabels row_labels_;
   StateStore* state_store_ = nullptr;
+  FactorExchange* factor_exchange_ = nullptr;
   GemmCounts* gemm_counts_ = nullptr;
   Observer observer_;
 };

@@ -205,6 +205,23 @@ TEST_CASE("replicas of a model without regions train as one process", "[tools][m
   check_same_log(dir, "two", "one");
 }
 
+TEST_CASE("replicas that exchange factors train as by products", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string sketched =
+      "gpt.yaml --set residuals.preset=basis --set residuals.sketch.rank=2 "
+      "--set train.micro_steps=1 --set parallel.gradients=";
+  train_on_ranks(dir, 2, sketched + "products --set run.dir=products");
+  train_on_ranks(dir, 2, sketched + "factors --set run.dir=factors");
+  check_same_state(dir, "factors", "products");
+  check_same_log(dir, "factors", "products");
+  CHECK(text_of(dir / "factors/metrics.jsonl").find("\"factors\":{") != std::string::npos);
+  CHECK(text_of(dir / "products/metrics.jsonl").find("\"factors\":{") == std::string::npos);
+}
+
 TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools][mpirun]") {
   if (launcher().empty()) {
     return;

@@ -66,6 +66,9 @@ void Config::validate(const std::string& prefix) const {
               fmt::format("f32 where device is {}, as bf16 runs on CUDA only for now", device));
   check_range(!is_cuda || train.dtype != TrainDType::kF64, prefix + "train.dtype", train.dtype,
               fmt::format("f32 or bf16 where device is {}, as f64 runs on the CPU only", device));
+  check_range(!is_cuda || parallel.gradients == GradientExchange::kProducts,
+              prefix + "parallel.gradients", parallel.gradients,
+              fmt::format("products where device is {}", device));
   validate_ranks_of_model(*this);
 }
 

@@ -103,15 +103,31 @@ struct CheckpointConfig {
   void validate(const std::string& prefix) const;
 };
 
+/// How replicas sum weight gradients.
+enum class GradientExchange {
+  kProducts,  // every gradient as it is
+  kFactors,   // those of sketched linears before their product, where that is less
+};
+
+template <>
+struct EnumNames<GradientExchange> {
+  static constexpr EnumName<GradientExchange> kNames[] = {{GradientExchange::kProducts, "products"},
+                                                          {GradientExchange::kFactors, "factors"}};
+};
+
 /// Ranks: processes of one job (mpirun). Those that do not share a model are replicas of it.
 struct ParallelConfig {
   std::int64_t region_ranks = 1;
+  GradientExchange gradients = GradientExchange::kProducts;
   double timeout_s = 300;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("region_ranks", region_ranks,
           "ranks that share the regions of a model, > 0; a divisor of the ranks of the job");
+    visit("gradients", gradients,
+          "what replicas exchange: products; factors: the two halves of sketched gradients where "
+          "they are smaller, on the CPU");
     visit("timeout_s", timeout_s, "longest wait for another rank, > 0");
   }
   void validate(const std::string& prefix) const;

@@ -36,6 +36,10 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
                        statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
   ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
   ctx_.attach_state_store(&state_store_);
+  if (placement.replicas() > 1 && config.parallel.gradients == GradientExchange::kFactors) {
+    factors_.emplace(*placement.grid, config.train.micro_steps);
+    ctx_.attach_factor_exchange(&*factors_);
+  }
 }
 
 std::vector<NamedTensor> TrainingStep::state() const {
@@ -66,6 +70,9 @@ void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill
   const double share = 1.0 / static_cast<double>(micro_steps * placement_.replicas());
   const std::int64_t rank = placement_.is_alone() ? 0 : placement_.grid->world().rank();
   model_.parameters().begin_gradients();
+  if (factors_.has_value()) {
+    factors_->begin_step();
+  }
   for (std::int64_t micro_step = 0; micro_step < micro_steps; ++micro_step) {
     load_batch(fill, micro_step);
     ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step, rank);
@@ -85,7 +92,7 @@ StepNumbers TrainingStep::reduce_numbers() {
     return step_numbers(ctx_, parameters, losses_, max_norm);
   }
   RankGrid& grid = *placement_.grid;
-  sum_gradients(grid, parameters);
+  sum_gradients(grid, parameters, factors_.has_value() ? &*factors_ : nullptr);
   return step_numbers(ctx_, grid, parameters, all_losses(ctx_, grid, losses_), max_norm);
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "engine/autograd/context.h"
 #include "engine/autograd/state_store.h"
 #include "models/language_model.h"
+#include "models/replica_factors.h"
 #include "ops/optim/gradient_norm.h"
 #include "ops/optim/optimizer.h"
 #include "tools/run/run_config.h"
@@ -73,6 +75,7 @@ class TrainingStep {
   Placement placement_;
   Context ctx_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<ReplicaFactors> factors_;
   StateStore state_store_;
   Tape tape_;
   TokenBatch batch_;
