@@ -39,10 +39,9 @@ Tensor GridPass::forward(Context& ctx, const Tensor& tokens, const Tensor& targe
     return loss_;
   }
   messages_.send_state(output_);
-  if (messages_.gathers_pullbacks()) {
-    const Tensor own = own_pullback(ctx);
-    pullbacks_ = ctx.empty(own.shape().with_first(messages_.num_gathered()), own.dtype());
-    messages_.gather_pullbacks(own, pullbacks_);
+  if (messages_.exchanges_pullbacks()) {
+    pullback_ = own_pullback(ctx);
+    suffix_ = messages_.suffix_of_pullbacks(ctx, pullback_, model_.config());
   }
   loss_ = ctx.zeros({1}, statistic_dtype(dtype));
   return loss_;
@@ -60,28 +59,14 @@ Tensor GridPass::own_pullback(Context& ctx) {
       .reshape({batch, width, width});
 }
 
-// With Q_i the pullback of rank i and n ranks below the seed's owner, rank i's output has the
-// cotangent Q_(i+1) ... Q_(n-1) seed. Every rank makes all of them, from the same bytes.
-Tensor GridPass::output_cotangent(Context& ctx, const Tensor& dloss, Tensor* input) {
+Tensor GridPass::output_cotangent(Context& ctx, const Tensor& dloss) {
   if (messages_.is_last()) {
     return readout_.backward(ctx, dloss);
   }
-  const bool has_products = pullbacks_.defined();
-  const Tensor products =
-      has_products
-          ? suffix_products(ctx, pullbacks_.slice(1, pullbacks_.dim(0)), model_.config().suffix)
-          : Tensor{};
   const Tensor adjoint = ctx.empty(output_.shape(), output_.dtype());
   messages_.receive_adjoint(adjoint);
-  if (!has_products) {
-    return adjoint;
-  }
-  const Tensor all = apply_matrices(ctx, products, adjoint);
-  const auto rank = static_cast<std::int64_t>(messages_.rank());
-  if (rank > 0) {
-    *input = all.slice(rank - 1, rank);
-  }
-  return all.slice(rank, rank + 1).reshape(output_.shape());
+  return suffix_.defined() ? apply_matrices(ctx, suffix_, adjoint).reshape(output_.shape())
+                           : adjoint;
 }
 
 Tensor GridPass::hand_on_and_backward(Context& ctx, const Tensor& doutput) {
@@ -100,12 +85,12 @@ Tensor GridPass::hand_on_and_backward(Context& ctx, const Tensor& doutput) {
 
 BackwardReport GridPass::backward(Context& ctx, const Tensor& dloss) {
   BackwardReport report;
-  Tensor expected;
-  const Tensor doutput = output_cotangent(ctx, dloss, &expected);
+  const Tensor doutput = output_cotangent(ctx, dloss);
   const Tensor dstate = messages_.hands_adjoint_on()
                             ? hand_on_and_backward(ctx, doutput)
                             : regions_->backward(ctx, own_.begin, own_.end, doutput);
-  if (expected.defined()) {
+  if (messages_.gives_pullback()) {
+    const Tensor expected = apply_matrices(ctx, as_cotangent(pullback_), doutput);
     const double squares = squared_distance(dstate, expected);
     report.adjoint_rms = std::sqrt(squares / static_cast<double>(dstate.numel()));
     report.pullbacks = static_cast<std::int64_t>(own_.end - own_.begin);

@@ -27,8 +27,8 @@ class GridPass {
  private:
   /// Product of the own regions' pullbacks, [B, S r, S r]; zeros on the first rank.
   Tensor own_pullback(Context& ctx);
-  /// Cotangent of this rank's output; `input` is set to that of its input where products tell.
-  Tensor output_cotangent(Context& ctx, const Tensor& dloss, Tensor* input);
+  /// Cotangent of this rank's output.
+  Tensor output_cotangent(Context& ctx, const Tensor& dloss);
   /// The own regions' backward passes, after the cotangent of the input state has been sent; it.
   Tensor hand_on_and_backward(Context& ctx, const Tensor& doutput);
 
@@ -44,7 +44,8 @@ class GridPass {
   Tensor canvas_;         // first rank: as its tape knows it
   Tensor initial_state_;  // first rank
   Tensor output_;         // what this rank's regions return
-  Tensor pullbacks_;      // [R - 1, B, S r, S r]
+  Tensor pullback_;       // of the own regions, [B, S r, S r]; below the seed's owner
+  Tensor suffix_;         // from the seed to the output, [1, B, S r, S r]; undefined: they are one
   Tensor loss_;
 };
 

@@ -1,5 +1,7 @@
 #include "models/lbi/region_messages.h"
 
+#include "engine/tensor/primitives.h"
+
 namespace ghost {
 
 RegionRange regions_of_rank(std::size_t num_regions, int rank, int num_ranks) {
@@ -49,8 +51,64 @@ void RegionMessages::send_state(const Tensor& state) {
   grid_.count(MessageKind::kState, comm, [&] { comm.send(state, rank_ + 1); });
 }
 
-void RegionMessages::gather_pullbacks(const Tensor& own, const Tensor& all) {
-  grid_.count(MessageKind::kPullbacks, *pullbacks_, [&] { pullbacks_->all_gather(own, all); });
+Tensor RegionMessages::suffix_of_pullbacks(Context& ctx, const Tensor& own,
+                                           const RegionsConfig& config) {
+  Tensor suffix;
+  grid_.count(MessageKind::kPullbacks, *pullbacks_, [&] {
+    suffix = config.exchange == SuffixExchange::kScan ? scanned_suffix(ctx, own)
+                                                      : gathered_suffix(ctx, own, config.suffix);
+  });
+  return suffix;
+}
+
+Tensor RegionMessages::gathered_suffix(Context& ctx, const Tensor& own, SuffixMethod method) {
+  const Tensor all = ctx.empty(own.shape().with_first(seed_owner_), own.dtype());
+  pullbacks_->all_gather(own, all);
+  if (rank_ + 1 == seed_owner_) {
+    return {};
+  }
+  return suffix_products(ctx, all.slice(rank_ + 1, seed_owner_), method).slice(0, 1);
+}
+
+// Hillis and Steele over ranks: after the round of distance d the product has 2 d factors, or all.
+Tensor RegionMessages::scanned_suffix(Context& ctx, const Tensor& own) {
+  const int num_suffixes = seed_owner_ - 1;
+  Tensor suffix = from_above(ctx, as_cotangent(own), /*distance=*/1, seed_owner_);
+  for (int distance = 1; distance < num_suffixes; distance *= 2) {
+    const Tensor next = from_above(ctx, suffix, distance, num_suffixes);
+    if (next.defined()) {
+      const Tensor pair = ctx.empty(own.shape().with_first(2), own.dtype());
+      copy(pair.slice(0, 1), suffix);
+      copy(pair.slice(1, 2), next);
+      suffix = suffix_products(ctx, pair, SuffixMethod::kChain).slice(0, 1);
+    }
+  }
+  return suffix;
+}
+
+// A send may wait until it is received: of each pair that exchanges, one sends first.
+Tensor RegionMessages::from_above(Context& ctx, const Tensor& x, int distance, int num_ranks) {
+  if (rank_ >= num_ranks) {
+    return {};
+  }
+  Tensor received;
+  const auto send = [&] {
+    if (rank_ >= distance) {
+      pullbacks_->send(x, rank_ - distance);
+    }
+  };
+  const bool sends_first = rank_ / distance % 2 == 0;
+  if (sends_first) {
+    send();
+  }
+  if (rank_ + distance < num_ranks) {
+    received = ctx.empty_like(x);
+    pullbacks_->recv(received, rank_ + distance);
+  }
+  if (!sends_first) {
+    send();
+  }
+  return received;
 }
 
 void RegionMessages::receive_adjoint(const Tensor& adjoint) {

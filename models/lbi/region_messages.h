@@ -17,14 +17,15 @@ RegionRange regions_of_rank(std::size_t num_regions, int rank, int num_ranks);
 ///
 ///   canvas           last -> all            broadcast  [B, T, C]
 ///   state            rank -> next           send       [B, S, r]
-///   pullbacks        among ranks below the seed's owner, all-gather of [B, S r, S r] each
+///   pullbacks        among ranks below the seed's owner, [B, S r, S r] each: all-gather, or
+///                    sends at distance 1, then 1, 2, 4, ...
 ///   adjoint          seed's owner -> all below, broadcast; above it from rank to rank, send
 ///   loss             last -> all            broadcast  [1]
 ///   canvas gradient  all -> last            reduce     [B, T, C]
 ///
 /// The seed is the cotangent of the input state of its owner: the last rank, or with serial ranks
-/// the lowest of these. Its owner is no part of the all-gather, so that this is over, and the
-/// products are formed, before the seed exists.
+/// the lowest of these. Its owner has no part in the pullbacks, so that the products are there
+/// before the seed exists.
 class RegionMessages {
  public:
   /// Collective over the grid. Of the ranks below the last, the top `num_serial` hand adjoints on
@@ -36,11 +37,10 @@ class RegionMessages {
   bool is_last() const { return rank_ == last_; }
   /// Whether others wait for the cotangent of this rank's input state.
   bool hands_adjoint_on() const { return rank_ >= seed_owner_ && !is_first(); }
-  /// Whether this rank takes part in the all-gather, and whether it has a pullback for it: the
+  /// Whether this rank takes part in the exchange of pullbacks, and whether it has one to give: the
   /// first rank's own backward pass says what its pullback would.
-  bool gathers_pullbacks() const { return pullbacks_ != nullptr && rank_ < seed_owner_; }
-  bool gives_pullback() const { return gathers_pullbacks() && !is_first(); }
-  int num_gathered() const { return seed_owner_; }
+  bool exchanges_pullbacks() const { return pullbacks_ != nullptr && rank_ < seed_owner_; }
+  bool gives_pullback() const { return exchanges_pullbacks() && !is_first(); }
 
   /// The canvas of `shape`: what `make` returns on the last rank.
   Tensor canvas(Context& ctx, const Shape& shape, DType dtype, const std::function<Tensor()>& make);
@@ -48,8 +48,10 @@ class RegionMessages {
   /// returns.
   Tensor state(Context& ctx, const Shape& shape, DType dtype, const std::function<Tensor()>& make);
   void send_state(const Tensor& state);
-  /// `own` [B, W, W] of every rank below the seed's owner into `all` [num_gathered(), B, W, W].
-  void gather_pullbacks(const Tensor& own, const Tensor& all);
+  /// Of the n ranks below the seed's owner with pullbacks Q [B, W, W], on rank k: the product
+  /// Q_(k+1) ... Q_(n-1), which takes the seed to the cotangent of this rank's output, [1, B, W,
+  /// W]. Undefined on the last of them. The first one's `own` counts for nothing.
+  Tensor suffix_of_pullbacks(Context& ctx, const Tensor& own, const RegionsConfig& config);
   /// The cotangent that comes from above: the seed, or of a serial rank that of its output.
   void receive_adjoint(const Tensor& adjoint);
   void hand_adjoint_on(const Tensor& adjoint);
@@ -59,6 +61,11 @@ class RegionMessages {
   void sum_canvas_gradient(const Tensor& dcanvas);
 
  private:
+  Tensor gathered_suffix(Context& ctx, const Tensor& own, SuffixMethod method);
+  Tensor scanned_suffix(Context& ctx, const Tensor& own);
+  /// What rank + distance has as `x`, of the first `num_ranks`; undefined where there is none.
+  Tensor from_above(Context& ctx, const Tensor& x, int distance, int num_ranks);
+
   RankGrid& grid_;
   int rank_;
   int last_;

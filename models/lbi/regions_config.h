@@ -44,6 +44,18 @@ struct EnumNames<RegionsBackward> {
       {RegionsBackward::kHybrid, "hybrid"}};
 };
 
+/// How ranks that share the regions get at the products of each other's pullbacks.
+enum class SuffixExchange {
+  kAllGather,  // all matrices to all, every rank forms its product
+  kScan,       // ceil(log2) rounds of products and messages at distance 1, 2, 4, ...
+};
+
+template <>
+struct EnumNames<SuffixExchange> {
+  static constexpr EnumName<SuffixExchange> kNames[] = {{SuffixExchange::kAllGather, "all_gather"},
+                                                        {SuffixExchange::kScan, "scan"}};
+};
+
 /// What is done to every state, to see how much hangs on it.
 enum class StateAblation {
   kNone,
@@ -74,6 +86,7 @@ struct RegionsConfig {
   RegionsBackward backward = RegionsBackward::kTape;
   std::int64_t serial_regions = 1;
   SuffixMethod suffix = SuffixMethod::kChain;
+  SuffixExchange exchange = SuffixExchange::kAllGather;
   std::int64_t columns = 0;
   StateAblation ablation = StateAblation::kNone;
   double noise = 1;
@@ -92,6 +105,7 @@ struct RegionsConfig {
     visit("backward", backward, "how gradients come about");
     visit("serial_regions", serial_regions, "of backward: hybrid: regions below the last, >= 0");
     visit("suffix", suffix, "how the products of region Jacobians are formed");
+    visit("exchange", exchange, "of parallel.region_ranks: how these products go between ranks");
     visit("columns", columns, "of a region Jacobian at once; 0: all");
     visit("ablation", ablation, "what is done to states; noise and mask are for evaluation");
     visit("noise", noise, "of ablation: noise: standard deviation, >= 0");

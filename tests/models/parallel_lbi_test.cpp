@@ -210,13 +210,19 @@ TEST_CASE("Every variant of regions trains on a grid", "[models]") {
   }
 }
 
+Job scanned(Job job) {
+  job.config.exchange = SuffixExchange::kScan;
+  return job;
+}
+
 /// What rank `k` of R moves in a step of one micro-step, kind by kind: the table of docs/lbi.md.
 struct Bytes {
   std::int64_t sent = 0;
   std::int64_t received = 0;
 };
 std::map<MessageKind, Bytes> closed_form(int k, int region_ranks, int num_serial, int replicas,
-                                         std::int64_t state_bytes, std::int64_t pullback_bytes,
+                                         SuffixExchange exchange, std::int64_t state_bytes,
+                                         std::int64_t pullback_bytes,
                                          std::int64_t parameter_bytes) {
   const std::int64_t canvas_bytes = kBatch * kSeqLen * kChannels * kItem;
   const int last = region_ranks - 1;
@@ -228,6 +234,15 @@ std::map<MessageKind, Bytes> closed_form(int k, int region_ranks, int num_serial
   bytes[MessageKind::kState] = {if_true(k < last, state_bytes), if_true(k > 0, state_bytes)};
   bytes[MessageKind::kPullbacks] = {if_true(gathers, pullback_bytes),
                                     if_true(gathers, (owner - 1) * pullback_bytes)};
+  if (exchange == SuffixExchange::kScan) {
+    Bytes& scanned =
+        bytes[MessageKind::kPullbacks] = {if_true(gathers && k > 0, pullback_bytes),
+                                          if_true(gathers && k + 1 < owner, pullback_bytes)};
+    for (int distance = 1; distance < owner - 1; distance *= 2) {
+      scanned.sent += if_true(k >= distance && k < owner - 1, pullback_bytes);
+      scanned.received += if_true(k + distance < owner - 1, pullback_bytes);
+    }
+  }
   bytes[MessageKind::kAdjoint] = {if_true(k >= owner && k > 0, state_bytes),
                                   if_true(k < last, state_bytes)};
   bytes[MessageKind::kLoss] = {if_true(k == last, kItem) + if_true(replicas > 1, kItem),
@@ -251,7 +266,8 @@ void check_bytes(const Job& job, int region_ranks, int num_serial, std::int64_t 
                         [](std::int64_t sum, const auto& entry) { return sum + entry.second; });
     const auto expected =
         closed_form(static_cast<int>(rank) % region_ranks, region_ranks, num_serial, job.replicas,
-                    kBatch * width * kItem, kBatch * width * width * kItem, elements * kItem);
+                    job.config.exchange, kBatch * width * kItem, kBatch * width * width * kItem,
+                    elements * kItem);
     for (const auto& [kind, bytes] : expected) {
       INFO("rank " << rank << ", " << enum_name(kind));
       const CommCount& count = trace.counts[static_cast<std::size_t>(kind)];
@@ -267,6 +283,7 @@ TEST_CASE("A step moves the bytes of the closed forms", "[models]") {
   for (const int region_ranks : {2, 3, 5}) {
     INFO(region_ranks << " region ranks");
     check_bytes(job, region_ranks, /*num_serial=*/0, /*slots=*/1);
+    check_bytes(scanned(job), region_ranks, /*num_serial=*/0, /*slots=*/1);
   }
   job.replicas = 2;
   check_bytes(job, 3, /*num_serial=*/0, /*slots=*/1);
@@ -275,8 +292,25 @@ TEST_CASE("A step moves the bytes of the closed forms", "[models]") {
   job.config.variant = RegionsVariant::kPaper;
   job.config.backward = RegionsBackward::kHybrid;  // one serial region
   check_bytes(job, 5, /*num_serial=*/1, /*slots=*/1);
+  check_bytes(scanned(job), 5, /*num_serial=*/1, /*slots=*/1);
   job.config.backward = RegionsBackward::kSerialAdjoint;
   check_bytes(job, 4, /*num_serial=*/3, /*slots=*/1);
+}
+
+TEST_CASE("Ranks get the same adjoints by a scan as by an all-gather", "[models]") {
+  for (const SuffixMethod suffix : {SuffixMethod::kChain, SuffixMethod::kScan}) {
+    Job job =
+        make_job(test::tiny_layers().back().make, /*layers_per_region=*/1, RegionsBackward::kScan);
+    job.config.suffix = suffix;
+    job.steps = 3;
+    const RankTrace expected = train_alone(job);
+    for (const int region_ranks : {2, 3, 4, 5}) {
+      INFO(region_ranks << " region ranks");
+      check_grid(scanned(job), region_ranks, expected);
+    }
+    job.config.backward = RegionsBackward::kHybrid;
+    check_grid(scanned(job), 5, expected);
+  }
 }
 
 TEST_CASE("Evaluation on a grid gives one process's loss", "[models]") {
