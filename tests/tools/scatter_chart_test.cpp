@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "tests/support/catch.h"
 
 namespace ghost {
@@ -27,6 +29,20 @@ TEST_CASE("a scatter chart draws and labels every point", "[tools]") {
   CHECK_THAT(svg, contains_text(">one</text>"));
   CHECK_THAT(svg, contains_text("A &amp; B"));
   CHECK_THAT(svg, contains_text(">2.0 MiB</text>"));
+}
+
+TEST_CASE("of many points a scatter chart labels the filled ones", "[tools]") {
+  ScatterChart chart{.title = "t"};
+  for (int i = 0; i < 25; ++i) {
+    chart.points.push_back({fmt::format("p{}", i), 4096.0 + i, 1.0 + i, i % 5 == 0});
+  }
+  const std::string svg = render_scatter_chart_file(chart);
+  CHECK(count(svg, "<circle") == 25);
+  CHECK(count(svg, "</title></circle>") == 25);
+  CHECK(count(svg, "class=\"name\"") == 5);
+  CHECK_THAT(svg, contains_text(">p5</text>"));
+  chart.points.pop_back();
+  CHECK(count(render_scatter_chart_file(chart), "class=\"name\"") == 24);
 }
 
 TEST_CASE("a scatter chart counts what has no place on it", "[tools]") {

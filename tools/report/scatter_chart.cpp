@@ -19,6 +19,7 @@ constexpr int kNumColors = 8;
 constexpr double kRadius = 5;
 constexpr double kLetterWidth = 7;
 constexpr double kTextHeight = 14;
+constexpr std::size_t kMostLabels = 24;  // with more points, only filled ones have room
 
 struct Box {
   double left;
@@ -104,6 +105,13 @@ std::string draw_points(const ScatterChart& chart, const ChartFrame& frame) {
     }
     const double x = frame.px(point.x);
     const double y = frame.py(point.y);
+    svg += fmt::format(R"(<circle class="c{} {}" cx="{:.1f}" cy="{:.1f}" r="{}">)"
+                       "<title>{}</title></circle>\n",
+                       i % kNumColors, point.is_filled ? "front" : "behind", x, y, kRadius,
+                       escape_html(point.label));
+    if (chart.points.size() > kMostLabels && !point.is_filled) {
+      continue;
+    }
     const auto places = label_places(x, y, kLetterWidth * static_cast<double>(point.label.size()));
     const auto cost = [&](const LabelPlace& place) {
       double sum = 4 * outside(place.box, frame.area);
@@ -116,11 +124,9 @@ std::string draw_points(const ScatterChart& chart, const ChartFrame& frame) {
         places.begin(), places.end(),
         [&](const LabelPlace& a, const LabelPlace& b) { return cost(a) < cost(b); });
     taken.push_back(best.box);
-    svg += fmt::format(R"(<circle class="c{} {}" cx="{:.1f}" cy="{:.1f}" r="{}"/>)"
-                       R"(<text class="name" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>)"
+    svg += fmt::format(R"(<text class="name" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>)"
                        "\n",
-                       i % kNumColors, point.is_filled ? "front" : "behind", x, y, kRadius, best.x,
-                       best.box.bottom - 3, best.anchor, escape_html(point.label));
+                       best.x, best.box.bottom - 3, best.anchor, escape_html(point.label));
   }
   return svg;
 }
