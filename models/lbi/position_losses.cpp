@@ -62,6 +62,10 @@ bool sees_future(const RegionsConfig& config) {
   return config.variant == RegionsVariant::kPaper && config.ablation != StateAblation::kZeroAll;
 }
 
+std::string_view loss_label(const std::optional<RegionsConfig>& config) {
+  return config.has_value() && sees_future(*config) ? "teacher-forced, sees future" : "";
+}
+
 std::vector<double> position_losses(Context& ctx, LanguageModel& model, const Tensor& tokens,
                                     const Tensor& targets) {
   std::vector<double> losses = not_scored(tokens);

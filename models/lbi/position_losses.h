@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "models/lbi/lbi_model.h"
@@ -13,6 +15,10 @@ namespace ghost {
 /// Whether scored logits read tokens behind their own position, so that a loss over full windows is
 /// that of no predictor.
 bool sees_future(const RegionsConfig& config);
+
+/// What such a loss is called wherever it is shown: "teacher-forced, sees future". Empty for a
+/// model without regions and for causal variants.
+std::string_view loss_label(const std::optional<RegionsConfig>& config);
 
 /// Cross-entropy of every position in nats, [B, T], each window read as a whole.
 std::vector<double> position_losses(Context& ctx, LanguageModel& model, const Tensor& tokens,

@@ -43,11 +43,12 @@ Fact validation_fact(const RunLog& run) {
     return {"best val loss", "\u2013", "no evaluation"};
   }
   const EvalPoint& last = run.evals.back();
-  return {"best val loss", loss_text(best->val_loss),
-          last.step == best->step
-              ? fmt::format("at step {}, the last", format_count(best->step))
-              : fmt::format("at step {}; last {} at {}", format_count(best->step),
-                            loss_text(last.val_loss), format_count(last.step))};
+  const std::string at = last.step == best->step
+                             ? fmt::format("at step {}, the last", format_count(best->step))
+                             : fmt::format("at step {}; last {} at {}", format_count(best->step),
+                                           loss_text(last.val_loss), format_count(last.step));
+  const std::string& label = run.facts.loss_label;
+  return {"best val loss", loss_text(best->val_loss), label.empty() ? at : label + "; " + at};
 }
 
 Fact train_loss_fact(const RunLog& run) {

@@ -107,6 +107,7 @@ void read_start(const Line& line, RunFacts& facts) {
            .dtype = line.text("dtype"),
            .peak_source = line.text("peak_source"),
            .config_sha256 = line.text("config_sha256"),
+           .loss_label = line.text("loss_label"),
            .parameters = line.number("parameters"),
            .flops_per_token = line.number("flops_per_token"),
            .peak_flops = line.number("peak_flops"),

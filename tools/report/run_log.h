@@ -18,6 +18,7 @@ struct RunFacts {
   std::string dtype;
   std::string peak_source;  // where peak_flops comes from
   std::string config_sha256;
+  std::string loss_label;  // what losses are, where the reader would take them for others
   double parameters = 0;
   double flops_per_token = 0;
   double peak_flops = 0;
