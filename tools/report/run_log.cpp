@@ -196,6 +196,9 @@ RunLog read_run_log(const std::filesystem::path& dir) {
   }
   const std::filesystem::path config = dir / "config.yaml";
   log.config = std::filesystem::exists(config) ? read_file(config) : std::string();
+  if (const auto protocol = dir / "protocol.json"; std::filesystem::exists(protocol)) {
+    log.protocol = read_protocol(protocol);
+  }
   return log;
 }
 
