@@ -224,65 +224,79 @@ std::string refreshed_label(const LoadedRun& run, std::int64_t refresh, std::int
                       : fmt::format("autoregressive, new states every {} tokens", refresh);
 }
 
+/// What is known before anything is measured.
+ProtocolResult described(const LoadedRun& run, const ProtocolOptions& options) {
+  const std::optional<RegionsConfig>& regions = run.config.model.regions;
+  return {.weights = run.name,
+          .architecture = std::string(run.model->architecture()),
+          .variant = regions.has_value() ? std::string(enum_name(regions->variant)) : "",
+          .ablation = regions.has_value() ? std::string(enum_name(regions->ablation)) : "",
+          .dtype = std::string(enum_name(run.config.train.dtype)),
+          .baseline = options.baseline == nullptr ? "" : options.baseline->name,
+          .step = run.step,
+          .seq_len = run.config.train.seq_len,
+          .windows = 0,
+          .first_scored = first_scored_of(run, run.config.train.seq_len),
+          .refresh = 0,
+          .sees_future = regions.has_value() && sees_future(*regions),
+          .scores = {},
+          .curves = {},
+          .flip = {}};
+}
+
+/// `refresh`: 0 where losses of states of the text so far are not asked for.
+void add_losses(LoadedRun& run, const ProtocolOptions& options, std::int64_t refresh,
+                const TokenBatch& tokens, Losses& losses) {
+  Context& ctx = *run.ctx;
+  const auto whole = position_losses(ctx, *run.model, tokens.inputs(), tokens.targets());
+  losses.whole.add(whole);
+  if (refresh > 0) {
+    losses.refreshed.add(
+        needs_refresh(run)
+            ? refreshed_losses(ctx, *regions_of(run), tokens.inputs(), tokens.targets(), refresh)
+            : whole);
+  }
+  if (options.baseline != nullptr) {
+    losses.baseline.add(position_losses(*options.baseline->ctx, *options.baseline->model,
+                                        tokens.inputs(), tokens.targets()));
+  }
+}
+
 }  // namespace
 
 ProtocolResult run_protocol(LoadedRun& run, const ProtocolOptions& options) {
   const Parts parts(run, options.parts);
-  const TrainConfig& train = run.config.train;
-  const std::int64_t seq_len = train.seq_len;
-  const LbiModel* regions = regions_of(run);
-  const std::int64_t first = first_scored_of(run, seq_len);
-  const bool has_refreshed = parts.has_refreshed();
-  const std::int64_t refresh = has_refreshed ? refresh_of(options, seq_len) : 0;
+  ProtocolResult result = described(run, options);
+  const std::int64_t seq_len = result.seq_len;
+  const std::int64_t first = result.first_scored;
+  if (parts.has_refreshed()) {
+    result.refresh = refresh_of(options, seq_len);
+  }
   if (options.baseline != nullptr) {
     check_baseline(*options.baseline, run, first);
   }
   const TokenDataset val = open_split(run);
+  const TrainConfig& train = run.config.train;
   const EvalBatches batches(val, run.config.data.eval_windows,
                             {.batch_size = train.batch_size, .seq_len = seq_len},
                             options.max_batches);
-  ProtocolResult result{
-      .weights = run.name,
-      .architecture = std::string(run.model->architecture()),
-      .variant = regions == nullptr ? "" : std::string(enum_name(regions->config().variant)),
-      .ablation = regions == nullptr ? "" : std::string(enum_name(regions->config().ablation)),
-      .dtype = std::string(enum_name(train.dtype)),
-      .baseline = options.baseline == nullptr ? "" : options.baseline->name,
-      .step = run.step,
-      .seq_len = seq_len,
-      .windows = batches.num_batches() * train.batch_size,
-      .first_scored = first,
-      .refresh = refresh,
-      .sees_future = regions != nullptr && sees_future(regions->config()),
-      .scores = {},
-      .curves = {},
-      .flip = {}};
+  result.windows = batches.num_batches() * train.batch_size;
 
-  Context& ctx = *run.ctx;
-  TokenBatch tokens(ctx, {train.batch_size, seq_len});
+  TokenBatch tokens(*run.ctx, {train.batch_size, seq_len});
   Losses losses{LossSums(seq_len), LossSums(seq_len), LossSums(seq_len)};
   for (std::int64_t batch = 0; batch < batches.num_batches(); ++batch) {
     tokens.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
       batches.fill(/*evaluation=*/0, batch, inputs, targets);
     });
-    const auto whole = position_losses(ctx, *run.model, tokens.inputs(), tokens.targets());
-    losses.whole.add(whole);
-    if (has_refreshed) {
-      losses.refreshed.add(needs_refresh(run) ? refreshed_losses(ctx, *regions, tokens.inputs(),
-                                                                 tokens.targets(), refresh)
-                                              : whole);
-    }
-    if (options.baseline != nullptr) {
-      losses.baseline.add(position_losses(*options.baseline->ctx, *options.baseline->model,
-                                          tokens.inputs(), tokens.targets()));
-    }
+    run.ctx->begin_pass(static_cast<std::uint64_t>(train.seed), /*step=*/batch);
+    add_losses(run, options, result.refresh, tokens, losses);
     if (batch == 0 && parts.has(ProtocolPart::kFlip)) {
       result.flip = largest_flip(run, tokens.inputs(), first);
     }
   }
 
   Scoring scoring(losses, options, result);
-  const std::int64_t first_refreshed = std::max(first, refresh - 1);
+  const std::int64_t first_refreshed = std::max(first, result.refresh - 1);
   if (parts.has(ProtocolPart::kTf)) {
     scoring.add("tf", whole_label(run, first), losses.whole, first);
   }
@@ -290,14 +304,14 @@ ProtocolResult run_protocol(LoadedRun& run, const ProtocolOptions& options) {
     scoring.add("last", "last position of full windows, sees no future", losses.whole, seq_len - 1);
   }
   if (parts.has(ProtocolPart::kAr)) {
-    scoring.add("ar", refreshed_label(run, refresh, first_refreshed), losses.refreshed,
+    scoring.add("ar", refreshed_label(run, result.refresh, first_refreshed), losses.refreshed,
                 first_refreshed);
   }
   if (parts.has(ProtocolPart::kGap)) {
     scoring.add_gap(first_refreshed);
   }
   if (parts.has(ProtocolPart::kPos)) {
-    scoring.add_curves(first, has_refreshed, first_refreshed);
+    scoring.add_curves(first, parts.has_refreshed(), first_refreshed);
   }
   return result;
 }
