@@ -49,6 +49,9 @@ class LbiModel final : public LanguageModel {
   double flops_per_token(std::int64_t seq_len) const override;
   std::string_view flops_formula() const override { return model_->flops_formula(); }
 
+  /// Features [B, T, C] of the last region: what the readout reads.
+  Tensor features(Context& ctx, const Tensor& tokens, const Slots& slots) const;
+
   // The parts, for who runs regions apart.
 
   const LayeredModel& parts() const { return *model_; }
@@ -68,9 +71,6 @@ class LbiModel final : public LanguageModel {
   const BackwardReport& last_backward() const { return last_backward_; }
 
  private:
-  /// Features of the last region.
-  Tensor features(Context& ctx, const Tensor& tokens, const Slots& slots) const;
-
   RegionsConfig config_;
   std::unique_ptr<LayeredModel> model_;
   std::string architecture_;

@@ -1,9 +1,8 @@
 #include "models/lbi/lbi_model.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "engine/tensor/primitives.h"
+#include "models/lbi/position_losses.h"
 #include "tests/support/catch.h"
 #include "tests/support/op_check.h"
 #include "tests/support/tiny_lbi_model.h"
@@ -27,22 +26,7 @@ RegionsConfig regions_of(RegionsVariant variant) {
 
 /// Largest change of the logits of each position when the token at `position` changes.
 std::vector<double> changes(TinyLbiModel& tiny, std::int64_t position) {
-  const auto before = values_of(tiny.model.logits(tiny.ctx, tiny.tokens));
-  const Tensor changed = tiny.ctx.empty(tiny.tokens.shape(), DType::kI32);
-  copy(changed, tiny.tokens);
-  const std::int64_t seq_len = changed.dim(1);
-  for (std::int64_t b = 0; b < changed.dim(0); ++b) {
-    std::int32_t& token = changed.data<std::int32_t>()[b * seq_len + position];
-    token = (token + 1) % static_cast<std::int32_t>(tiny.model.vocab_size());
-  }
-  const auto after = values_of(tiny.model.logits(tiny.ctx, changed));
-  const std::size_t vocab = before.size() / static_cast<std::size_t>(changed.numel());
-  std::vector<double> out(static_cast<std::size_t>(seq_len));
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    double& largest = out[i / vocab % out.size()];
-    largest = std::max(largest, std::abs(after[i] - before[i]));
-  }
-  return out;
+  return logit_changes(tiny.ctx, tiny.model, tiny.tokens, position);
 }
 
 TEST_CASE("scored logits of causal variants read no later token", "[models]") {

@@ -66,6 +66,13 @@ TEST_CASE("an eval line names the best loss and the number of batches", "[consol
                           .batches = 1,
                           .best = false}) ==
         "step    250/5000 | val loss 3.9120 | train loss 3.8000 | 1 batch");
+  CHECK(format_eval_line({.step = 250,
+                          .steps = 5000,
+                          .val_loss = 3.912,
+                          .batches = 2,
+                          .best = true,
+                          .label = "sees future"}) ==
+        "step    250/5000 | val loss 3.9120 (best), sees future | 2 batches");
 }
 
 TEST_CASE("the live bar fits any width and drops its last fields first", "[console]") {

@@ -49,6 +49,26 @@ TEST_CASE("data prepare writes a set and says what it wrote", "[tools]") {
         std::string::npos);
 }
 
+TEST_CASE("data uniform writes tokens that nothing predicts", "[tools]") {
+  const TestDir dir;
+  const Outcome outcome =
+      run_program(dir, "data uniform --vocab-size 4 --tokens 3000 --val-tokens 50 --seed 3");
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out ==
+        "wrote: datasets/uniform_4\n"
+        "training tokens: 3,000\n"
+        "validation tokens: 50\n"
+        "lowest loss of a predictor: ln 4 = 1.3863\n");
+  CHECK(TokenShard(dir / "datasets/uniform_4/train_000000.bin").max_token() == 3);
+  check_refused(dir, "data uniform --vocab-size 0", 2,
+                "--vocab-size is 0; expected 1 to 2147483647");
+  check_refused(dir, "data uniform --tokens 0", 2, "--tokens is 0; expected a positive integer");
+  check_refused(dir, "data uniform --val-tokens 0", 2,
+                "--val-tokens is 0; expected a positive integer");
+  check_refused(dir, "data uniform --seed -1", 2,
+                "--seed is -1; expected zero or a positive integer");
+}
+
 TEST_CASE("data prepare takes every option", "[tools]") {
   const TestDir dir;
   dir.write("a.jsonl", "{\"body\": \"abab\"}\n{\"body\": \"baba\"}\n");

@@ -47,7 +47,7 @@ TEST_CASE("every config of the repository can be inspected", "[tools]") {
     INFO(outcome.err);
     CHECK(outcome.code == 0);
   }
-  CHECK(num_configs >= 15);
+  CHECK(num_configs >= 40);
 }
 
 TEST_CASE("inspect plans the models of the LBI paper", "[tools]") {

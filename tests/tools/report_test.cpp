@@ -31,6 +31,7 @@ RunLog example_run(const std::string& name, double tokens_per_step = 64) {
                .dtype = "f32",
                .peak_source = "",
                .config_sha256 = "",
+               .loss_label = "",
                .parameters = 1e6,
                .flops_per_token = 6e6,
                .peak_flops = kNan,

@@ -44,6 +44,9 @@ std::string format_step_line(const StepLine& line) {
 std::string format_eval_line(const EvalLine& line) {
   std::string text = fmt::format("step {:>6}/{} | val loss {:.4f}{}", line.step, line.steps,
                                  line.val_loss, line.best ? " (best)" : "");
+  if (!line.label.empty()) {
+    text += fmt::format(", {}", line.label);
+  }
   if (line.train_loss) {
     text += fmt::format(" | train loss {:.4f}", *line.train_loss);
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace ghost {
 
@@ -29,6 +30,7 @@ struct EvalLine {
   std::optional<double> train_loss{};  // same number of batches of the training split
   std::int64_t batches = 0;
   bool best = false;
+  std::string_view label{};  // what val_loss is, where the reader would take it for another
 };
 
 /// `step    120/5000 (2.4%) | loss 4.1234 | norm 0.8123 | lr 6.00e-04 | 98.4 ms | 665,820 tok/s |

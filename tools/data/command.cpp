@@ -11,6 +11,7 @@
 #include "tools/data/data_root.h"
 #include "tools/data/prepare_command.h"
 #include "tools/data/progress_line.h"
+#include "tools/data/uniform_command.h"
 
 namespace ghost {
 namespace {
@@ -73,6 +74,7 @@ void register_data(CLI::App& app) {
   CLI::App* data = app.add_subcommand("data", "prepare, fetch and describe data files");
   data->require_subcommand(1);
   register_data_prepare(*data);
+  register_data_uniform(*data);
   register_fetch(*data);
   register_info(*data);
 }

@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-/// `ghostgrad data prepare | fetch | info`
+/// `ghostgrad data prepare | uniform | fetch | info`
 void register_data(CLI::App& app);
 
 }  // namespace ghost

@@ -43,7 +43,7 @@ std::int64_t text_bytes(const Tokenizer& tokenizer, std::span<const std::int32_t
   return static_cast<std::int64_t>(tokenizer.decode(text).size());
 }
 
-TokenDataset open_split(const LoadedRun& run) {
+TokenDataset open_data(const LoadedRun& run) {
   const std::int64_t vocab_size =
       run.tokenizer == nullptr ? run.model->vocab_size() : run.tokenizer->vocab_size();
   try {
@@ -56,6 +56,12 @@ TokenDataset open_split(const LoadedRun& run) {
 }
 
 }  // namespace
+
+TokenDataset open_split(const LoadedRun& run) {
+  TokenDataset val = open_data(run);
+  check_tokenizer(run, val);
+  return val;
+}
 
 double Evaluation::perplexity() const { return std::exp(val_loss); }
 
@@ -70,7 +76,6 @@ std::optional<double> Evaluation::bits_per_byte() const {
 
 Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
   const TokenDataset val = open_split(run);
-  check_tokenizer(run, val);
   const TrainConfig& train = run.config.train;
   const EvalBatches batches(val, run.config.data.eval_windows,
                             {.batch_size = train.batch_size, .seq_len = train.seq_len},

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "data/dataset.h"
 #include "tools/run/loaded_run.h"
 
 namespace ghost {
@@ -20,10 +21,13 @@ struct Evaluation {
   std::optional<double> bits_per_byte() const;
 };
 
+/// data.val of the run. Throws ghost::ConfigError when it cannot be read or was made with another
+/// tokenizer.
+TokenDataset open_split(const LoadedRun& run);
+
 /// Evaluates `run` on data.val in batches of the run's shape, as training does after the run's
-/// step: the same windows, the same order of sums. `max_batches`: 0 for the whole split. Throws
-/// ghost::ConfigError when the split cannot be read or was made with another tokenizer,
-/// ghost::Error when the loss is not finite.
+/// step: the same windows, the same order of sums. `max_batches`: 0 for the whole split. Throws as
+/// open_split, and ghost::Error when the loss is not finite.
 Evaluation evaluate(LoadedRun& run, std::int64_t max_batches);
 
 }  // namespace ghost

@@ -15,6 +15,7 @@
 #include "tools/report/line_chart.h"
 #include "tools/report/memory_bars.h"
 #include "tools/report/page_style.h"
+#include "tools/report/protocol_section.h"
 
 namespace ghost {
 namespace {
@@ -43,11 +44,12 @@ Fact validation_fact(const RunLog& run) {
     return {"best val loss", "\u2013", "no evaluation"};
   }
   const EvalPoint& last = run.evals.back();
-  return {"best val loss", loss_text(best->val_loss),
-          last.step == best->step
-              ? fmt::format("at step {}, the last", format_count(best->step))
-              : fmt::format("at step {}; last {} at {}", format_count(best->step),
-                            loss_text(last.val_loss), format_count(last.step))};
+  const std::string at = last.step == best->step
+                             ? fmt::format("at step {}, the last", format_count(best->step))
+                             : fmt::format("at step {}; last {} at {}", format_count(best->step),
+                                           loss_text(last.val_loss), format_count(last.step));
+  const std::string& label = run.facts.loss_label;
+  return {"best val loss", loss_text(best->val_loss), label.empty() ? at : label + "; " + at};
 }
 
 Fact train_loss_fact(const RunLog& run) {
@@ -381,7 +383,8 @@ std::string render_report(std::span<const RunLog> logs) {
       runs.size() == 1 ? "Ghostgrad run, " + escape_html(runs.front().dir.string())
                        : fmt::format("{} Ghostgrad runs", runs.size()));
   html += runs.size() == 1 ? render_tiles(runs.front()) : render_comparison(runs);
-  html += "<h2>Curves</h2>\n" + render_charts(runs) + render_events(runs) + render_configs(runs);
+  html += "<h2>Curves</h2>\n" + render_charts(runs) + render_protocol(runs) + render_events(runs) +
+          render_configs(runs);
   return html + "</main>\n</body>\n</html>\n";
 }
 

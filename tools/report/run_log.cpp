@@ -107,6 +107,7 @@ void read_start(const Line& line, RunFacts& facts) {
            .dtype = line.text("dtype"),
            .peak_source = line.text("peak_source"),
            .config_sha256 = line.text("config_sha256"),
+           .loss_label = line.text("loss_label"),
            .parameters = line.number("parameters"),
            .flops_per_token = line.number("flops_per_token"),
            .peak_flops = line.number("peak_flops"),
@@ -195,6 +196,9 @@ RunLog read_run_log(const std::filesystem::path& dir) {
   }
   const std::filesystem::path config = dir / "config.yaml";
   log.config = std::filesystem::exists(config) ? read_file(config) : std::string();
+  if (const auto protocol = dir / "protocol.json"; std::filesystem::exists(protocol)) {
+    log.protocol = read_protocol(protocol);
+  }
   return log;
 }
 

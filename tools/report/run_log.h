@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "tools/eval/protocol_result.h"
 
 namespace ghost {
 
@@ -18,6 +21,7 @@ struct RunFacts {
   std::string dtype;
   std::string peak_source;  // where peak_flops comes from
   std::string config_sha256;
+  std::string loss_label;  // what losses are, where the reader would take them for others
   double parameters = 0;
   double flops_per_token = 0;
   double peak_flops = 0;
@@ -70,11 +74,14 @@ struct RunLog {
   std::int64_t repeated_lines = 0;  // superseded: a resumed run did these steps again
   bool has_torn_end = false;        // the last line was cut short, and left out
   std::string config;               // text of config.yaml; empty when there is none
+
+  /// protocol.json, where the run has been evaluated with it.
+  std::optional<ProtocolResult> protocol;
 };
 
-/// Reads DIR/metrics.jsonl and, where it exists, DIR/config.yaml. A last line that was cut short
-/// (the run was killed, or is being written) is left out. Where a resumed run repeats steps, the
-/// later lines count. Lines of a kind unknown to the report are passed over.
+/// Reads DIR/metrics.jsonl and, where they exist, DIR/config.yaml and DIR/protocol.json. A last
+/// line that was cut short (the run was killed, or is being written) is left out. Where a resumed
+/// run repeats steps, the later lines count. Lines of a kind unknown to the report are passed over.
 /// Throws ghost::Error `FILE:LINE: ...` for any other line that is not what a run writes, and when
 /// there is no metrics file or nothing in it.
 RunLog read_run_log(const std::filesystem::path& dir);

@@ -17,8 +17,8 @@ void RunDirectory::create(bool overwrite) const {
           root_.string(), newest ? fmt::format(" ({})", newest->filename().string()) : "",
           root_.string());
     }
-    for (const char* name :
-         {"config.yaml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html"}) {
+    for (const char* name : {"config.yaml", "metrics.jsonl", "tokenizer", "checkpoints",
+                             "report.html", "protocol.json"}) {
       fs::remove_all(root_ / name);
     }
   }

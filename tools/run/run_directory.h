@@ -7,7 +7,8 @@
 
 namespace ghost {
 
-/// The files of one run: config.yaml, metrics.jsonl, tokenizer/, checkpoints/, report.html.
+/// The files of one run: config.yaml, metrics.jsonl, tokenizer/, checkpoints/, report.html,
+/// protocol.json.
 class RunDirectory {
  public:
   explicit RunDirectory(std::filesystem::path root) : root_(std::move(root)) {}
@@ -16,6 +17,7 @@ class RunDirectory {
   std::filesystem::path config() const { return root_ / "config.yaml"; }
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path tokenizer() const { return root_ / "tokenizer"; }
+  std::filesystem::path protocol() const { return root_ / "protocol.json"; }
   CheckpointDirectory checkpoints() const { return CheckpointDirectory(root_ / "checkpoints"); }
 
   /// Whether a run has left anything here.

@@ -57,7 +57,10 @@ SweepRow make_row(const std::string& run, const std::vector<std::int64_t>& seeds
     }
     return mean(values);
   };
-  SweepRow row{.run = run, .seeds = seeds, .curve = mean_curve(logs)};
+  SweepRow row{.run = run,
+               .loss_label = logs.front().facts.loss_label,
+               .seeds = seeds,
+               .curve = mean_curve(logs)};
   for (const RunLog& log : logs) {
     row.val_losses.push_back(log.evals.empty() ? kNan : log.evals.back().val_loss);
     row.activation_bytes = std::max(row.activation_bytes, static_cast<double>(log.kept_bytes));
@@ -78,6 +81,10 @@ SweepRow make_row(const std::string& run, const std::vector<std::int64_t>& seeds
 
 std::string loss_text(double loss) {
   return std::isfinite(loss) ? fmt::format("{:.4f}", loss) : "-";
+}
+
+std::string labelled_name(const SweepRow& row) {
+  return row.loss_label.empty() ? row.run : fmt::format("{} ({})", row.run, row.loss_label);
 }
 
 std::string losses_text(const std::vector<double>& losses, std::string_view separator) {
@@ -113,11 +120,11 @@ std::string markdown(const std::vector<SweepRow>& rows, const std::vector<bool>&
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const SweepRow& row = rows[i];
     text += fmt::format(
-        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {} |\n", row.run,
-        fmt::join(row.seeds, " "), loss_text(row.train_loss), loss_text(row.train_loss_100),
-        loss_text(row.val_loss()), loss_text(row.val_loss_sd()), losses_text(row.val_losses, " "),
-        loss_text(row.best_val_loss), row.seconds, row.ms_per_step,
-        format_count(std::llround(row.tokens)),
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {} |\n",
+        labelled_name(row), fmt::join(row.seeds, " "), loss_text(row.train_loss),
+        loss_text(row.train_loss_100), loss_text(row.val_loss()), loss_text(row.val_loss_sd()),
+        losses_text(row.val_losses, " "), loss_text(row.best_val_loss), row.seconds,
+        row.ms_per_step, format_count(std::llround(row.tokens)),
         format_bytes(static_cast<std::int64_t>(row.activation_bytes)), front[i] ? "yes" : "");
   }
   return text +
@@ -132,8 +139,9 @@ std::string markdown(const std::vector<SweepRow>& rows, const std::vector<bool>&
 LineChart curves(const std::vector<SweepRow>& rows) {
   LineChart chart{.title = "Validation loss", .unit = "nats a token, mean over seeds"};
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    chart.series.push_back(
-        {.label = rows[i].run, .color = static_cast<int>(i % 16), .points = rows[i].curve});
+    chart.series.push_back({.label = labelled_name(rows[i]),
+                            .color = static_cast<int>(i % 16),
+                            .points = rows[i].curve});
   }
   return chart;
 }
@@ -144,7 +152,7 @@ ScatterChart front_chart(const std::vector<SweepRow>& rows, const std::vector<bo
                      .x_label = "peak bytes of residuals and sketches"};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     chart.points.push_back(
-        {.label = fmt::format("{}, {}", rows[i].run,
+        {.label = fmt::format("{}, {}", labelled_name(rows[i]),
                               rows[i].seconds < 60 ? fmt::format("{:.1f}s", rows[i].seconds)
                                                    : format_duration(rows[i].seconds)),
          .x = rows[i].activation_bytes,

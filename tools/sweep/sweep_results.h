@@ -12,6 +12,7 @@ namespace ghost {
 /// One run of a sweep over its seeds, as its logs tell. Figures that were not logged are NaN.
 struct SweepRow {
   std::string run;
+  std::string loss_label;  // what its losses are, where the reader would take them for others
   std::vector<std::int64_t> seeds;
   std::vector<double> val_losses;  // at the last evaluation, one a seed
   double train_loss = 0;           // of the last step, mean over seeds: one batch a seed

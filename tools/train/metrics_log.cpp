@@ -6,6 +6,7 @@
 
 #include "engine/config/fields.h"
 #include "engine/io/sha256.h"
+#include "models/lbi/position_losses.h"
 
 namespace ghost {
 namespace {
@@ -59,6 +60,9 @@ void MetricsLog::start(const Start& start) {
       {"replicas", start.replicas},
       {"region_ranks", start.region_ranks},
   };
+  if (const auto label = loss_label(config.model.regions); !label.empty()) {
+    line["loss_label"] = label;
+  }
   file_.append_line(line.dump());
 }
 

@@ -10,6 +10,7 @@
 #include "engine/config/fields.h"
 #include "engine/device/device.h"
 #include "engine/io/sha256.h"
+#include "models/lbi/position_losses.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/residual_plans.h"
@@ -326,7 +327,8 @@ void Trainer::evaluate() {
                       .steps = config_.train.steps,
                       .val_loss = last_val_loss_,
                       .batches = val_batches_->num_batches(),
-                      .best = is_best};
+                      .best = is_best,
+                      .label = loss_label(config_.model.regions)};
   console_.eval(line);
   if (is_writer()) {
     metrics_->eval(line);
