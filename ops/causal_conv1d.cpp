@@ -2,13 +2,15 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/causal_conv1d_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
 
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::causal_conv1d(args); });
+  dispatch(
+      ctx, [&] { cpu::causal_conv1d(args); }, [&] { cuda::causal_conv1d(args); });
 }
 
 class CausalConv1d final : public Op {
@@ -42,8 +44,12 @@ class CausalConv1d final : public Op {
                               .bias = node.residual("bias"),
                               .state = node.residual("state"),
                               .dy = dy,
-                              .dlinear = has_silu_ ? ctx.empty_like(dy) : dy,
                               .has_silu = has_silu_};
+    if (ctx.device().is_cpu()) {
+      args.dlinear = has_silu_ ? ctx.empty_like(dy) : dy;
+    }
+    const std::int64_t channels = dy.dim(-1);
+    const std::int64_t rows = dy.numel() / channels / 4;  // a block takes 128 tokens at once
     if (pullback.wanted(0)) {
       args.dx = ctx.empty_like(dy);
     }
@@ -51,11 +57,13 @@ class CausalConv1d final : public Op {
       const GradientTarget target = pullback.target(1);
       args.dweight = target.grad;
       args.accumulate_dweight = target.accumulate;
+      args.dweight_partial = partial_sums(ctx, rows, target.grad.numel());
     }
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
       args.dbias = target.grad;
       args.accumulate_dbias = target.accumulate;
+      args.dbias_partial = partial_sums(ctx, rows, channels);
     }
     if (pullback.wanted(3)) {
       const Shape& state = args.state.shape();

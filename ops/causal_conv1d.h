@@ -13,7 +13,7 @@ enum class ConvActivation { kNone, kSilu };
 /// Tap K-1 multiplies the current token (correlation, not flipped). What lies before t = 0 comes
 /// from `state`, or is zero.
 ///
-/// x       [B, T, C]     f32 or f64
+/// x       [B, T, C]     f32, bf16 or f64
 /// weight  [C, K] or [C, 1, K] as in checkpoints, dtype of x
 /// bias    [C] or undefined
 /// state   [B, K-1, C]   the inputs before x, oldest first; undefined: zeros

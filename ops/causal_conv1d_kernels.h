@@ -19,13 +19,16 @@ struct CausalConv1dBackward {
   Tensor bias;     // [C] or undefined
   Tensor state;    // [B, K-1, C] or undefined
   Tensor dy;       // [P, B, T, C]
-  Tensor dlinear;  // [P, B, T, C] scratch: cotangent of what goes into silu; dy without silu
+  Tensor dlinear;  // [P, B, T, C] scratch: cotangent of what goes into silu; dy without silu;
+                   // undefined on a GPU, where it stays in registers
   Tensor dx;       // [P, B, T, C] or undefined
   Tensor dstate;   // [P, B, K-1, C] or undefined
   Tensor dweight;  // shape of weight or undefined; P = 1
   Tensor dbias;    // [C] or undefined; P = 1
   bool accumulate_dweight;
   bool accumulate_dbias;
+  Tensor dweight_partial;  // partial_sums(B T / 4, C K) where dweight is defined
+  Tensor dbias_partial;    // partial_sums(B T / 4, C) where dbias is defined
   bool has_silu;
 };
 
@@ -41,5 +44,11 @@ void causal_conv1d(const CausalConv1dForward& args);
 void causal_conv1d(const CausalConv1dBackward& args);
 void causal_conv1d(const CausalConv1dState& args);
 }  // namespace cpu
+
+namespace cuda {
+void causal_conv1d(const CausalConv1dForward& args);
+void causal_conv1d(const CausalConv1dBackward& args);
+void causal_conv1d(const CausalConv1dState& args);
+}  // namespace cuda
 
 }  // namespace ghost

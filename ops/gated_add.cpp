@@ -2,6 +2,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/gated_add_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
@@ -9,7 +10,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::gated_add(args); });
+  dispatch(
+      ctx, [&] { cpu::gated_add(args); }, [&] { cuda::gated_add(args); });
 }
 
 class GatedAdd final : public Op {
@@ -40,6 +42,7 @@ class GatedAdd final : public Op {
       const GradientTarget target = pullback.target(2);
       args.dgate = target.grad;
       args.accumulate = target.accumulate;
+      args.partial = partial_sums(ctx, dy.numel() / 256, 1, DType::kF64);
     }
     launch(ctx, args);
     pullback.give(0, dy);

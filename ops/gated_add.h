@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = x + tanh(gate) * change
 ///
-/// x       any shape, f32 or f64
+/// x       any shape, f32, bf16 or f64
 /// change  shape and dtype of x
 /// gate    [1], dtype of x
 /// returns y, shape and dtype of x

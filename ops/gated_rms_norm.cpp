@@ -2,13 +2,15 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/gated_rms_norm_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
 
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::gated_rms_norm(args); });
+  dispatch(
+      ctx, [&] { cpu::gated_rms_norm(args); }, [&] { cuda::gated_rms_norm(args); });
 }
 
 class GatedRmsNorm final : public Op {
@@ -65,6 +67,7 @@ class GatedRmsNorm final : public Op {
       const GradientTarget target = pullback.target(2);
       args.dgain = target.grad;
       args.accumulate_dgain = target.accumulate;
+      args.dgain_partial = partial_sums(ctx, dy.numel() / dy.dim(-1), dy.dim(-1));
     }
     launch(ctx, args);
     pullback.give(0, args.dx);

@@ -18,7 +18,7 @@ struct GatedRmsNormConfig {
 ///   gate then norm   y = gain * u * rstd,   u = x * silu(z),   rstd = 1 / sqrt(mean(u^2) + eps)
 ///   norm then gate   y = gain * x * rstd * silu(z),            rstd = 1 / sqrt(mean(x^2) + eps)
 ///
-/// x       [..., C]  f32 or f64
+/// x       [..., C]  f32, bf16 or f64
 /// z       [..., C]  the gate, dtype of x
 /// gain    [C]       dtype of x
 /// returns y, shape and dtype of x

@@ -37,6 +37,7 @@ struct GatedRmsNormBackward {
   Tensor dz;     // [P, rows, C]; undefined when nobody wants it
   Tensor dgain;  // [C] or undefined; P = 1
   bool accumulate_dgain;
+  Tensor dgain_partial;  // partial_sums(rows, C) where dgain is defined
 };
 
 namespace cpu {
@@ -44,5 +45,11 @@ void gated_rms_norm(const GatedRmsNormForward& args);
 void gated_rms_norm(const GatedRmsNormApply& args);
 void gated_rms_norm(const GatedRmsNormBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void gated_rms_norm(const GatedRmsNormForward& args);
+void gated_rms_norm(const GatedRmsNormApply& args);
+void gated_rms_norm(const GatedRmsNormBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -3,6 +3,7 @@
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
 #include "ops/mamba3_decay_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
@@ -10,7 +11,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::mamba3_decay(args); });
+  dispatch(
+      ctx, [&] { cpu::mamba3_decay(args); }, [&] { cuda::mamba3_decay(args); });
 }
 
 class Mamba3DecayOp final : public Op {
@@ -48,7 +50,8 @@ class Mamba3DecayOp final : public Op {
                              .grad_dt = pullback.dy(0),
                              .grad_a = pullback.dy(1),
                              .options = options_};
-    if (pullback.wanted(0)) {
+    // A GPU adds up the bias's from those of dd_dt.
+    if (pullback.wanted(0) || (pullback.wanted(2) && ctx.device().is_cuda())) {
       args.grad_dd_dt = ctx.empty_like(args.grad_dt);
     }
     if (pullback.wanted(1)) {
@@ -60,6 +63,8 @@ class Mamba3DecayOp final : public Op {
         fill_zero(target.grad);
       }
       args.grad_dt_bias = target.grad;
+      args.bias_partial =
+          partial_sums(ctx, args.dd_dt.numel() / target.grad.numel(), target.grad.numel());
     }
     launch(ctx, args);
     pullback.give(0, args.grad_dd_dt);

@@ -33,7 +33,7 @@ struct Mamba3Decay {
 ///
 ///   dt = softplus(dd_dt + dt_bias),   a = -max(f(dd_a), floor) dt
 ///
-/// dd_dt   [B, T, H]  f32 or f64
+/// dd_dt   [B, T, H]  f32, bf16 or f64
 /// dd_a    [B, T, H]  dtype of dd_dt, as dt_bias
 /// dt_bias [H] weight
 /// returns dt and a, shape and dtype of dd_dt

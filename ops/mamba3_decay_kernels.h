@@ -23,6 +23,7 @@ struct Mamba3DecayBackward {
   Tensor grad_dd_dt;
   Tensor grad_dd_a;
   Tensor grad_dt_bias;  // [H] or undefined; P = 1; added to
+  Tensor bias_partial;  // partial_sums(B T, H) where grad_dt_bias is defined
   Mamba3DecayOptions options;
 };
 
@@ -30,5 +31,10 @@ namespace cpu {
 void mamba3_decay(const Mamba3DecayForward& args);
 void mamba3_decay(const Mamba3DecayBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void mamba3_decay(const Mamba3DecayForward& args);
+void mamba3_decay(const Mamba3DecayBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

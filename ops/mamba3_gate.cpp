@@ -3,6 +3,7 @@
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
 #include "ops/mamba3_gate_kernels.h"
+#include "ops/partial_sums.h"
 
 namespace ghost {
 namespace {
@@ -10,7 +11,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::mamba3_gate(args); });
+  dispatch(
+      ctx, [&] { cpu::mamba3_gate(args); }, [&] { cuda::mamba3_gate(args); });
 }
 
 class Mamba3Gate final : public Op {
@@ -49,6 +51,13 @@ class Mamba3Gate final : public Op {
     }
     args.dmimo_z = weight_gradient(pullback, 2, args.mimo_z);
     args.dmimo_o = weight_gradient(pullback, 3, args.mimo_o);
+    const std::int64_t tokens = args.o.dim(0) * args.o.dim(1);
+    if (args.dmimo_z.defined()) {
+      args.dmimo_z_partial = partial_sums(ctx, tokens, args.dmimo_z.numel());
+    }
+    if (args.dmimo_o.defined()) {
+      args.dmimo_o_partial = partial_sums(ctx, tokens, args.dmimo_o.numel());
+    }
     launch(ctx, args);
     pullback.give(0, args.dout);
     pullback.give(1, args.dz);

@@ -8,7 +8,7 @@ namespace ghost {
 ///
 ///   y = sum over r of mimo_o_r * o_r * silu(z * mimo_z_r),   silu(u) = u / (1 + exp(-u))
 ///
-/// o       [B, T, R, H, P]  f32 or f64
+/// o       [B, T, R, H, P]  f32, bf16 or f64
 /// z       [B, T, H, P]     dtype of o, as all others
 /// mimo_z  [H, R, P] weight, or undefined: all ones
 /// mimo_o  [H, R, P] weight, or undefined: all ones

@@ -23,11 +23,19 @@ struct Mamba3GateBackward {
   // [H, R, P] or undefined; P = 1; added to.
   Tensor dmimo_z;
   Tensor dmimo_o;
+  // partial_sums(B T, H R P) for each of them that is defined.
+  Tensor dmimo_z_partial;
+  Tensor dmimo_o_partial;
 };
 
 namespace cpu {
 void mamba3_gate(const Mamba3GateForward& args);
 void mamba3_gate(const Mamba3GateBackward& args);
 }  // namespace cpu
+
+namespace cuda {
+void mamba3_gate(const Mamba3GateForward& args);
+void mamba3_gate(const Mamba3GateBackward& args);
+}  // namespace cuda
 
 }  // namespace ghost

@@ -9,7 +9,8 @@ namespace {
 // The only lines of these ops that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::position_ranges(args); });
+  dispatch(
+      ctx, [&] { cpu::position_ranges(args); }, [&] { cuda::position_ranges(args); });
 }
 
 Shape with_positions(const Shape& shape, std::int64_t positions) {

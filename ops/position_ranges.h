@@ -21,7 +21,7 @@ using PositionRanges = std::vector<PositionRange>;
 ///
 ///   y[b, s, c] = mean over t in ranges[s] of x[b, t, c]
 ///
-/// x       [B, T, C]  f32 or f64
+/// x       [B, T, C]  f32, bf16 or f64
 /// ranges  S >= 1, not empty, within T
 /// returns y [B, S, C], dtype of x
 /// keeps   nothing
@@ -32,7 +32,7 @@ Tensor mean_over_positions(Context& ctx, const Tensor& x, const PositionRanges& 
 ///
 ///   y[b, t, c] = x[b, t, c] + sum over s with t in ranges[s] of v[b, s, c]
 ///
-/// x       [B, T, C]  f32 or f64
+/// x       [B, T, C]  f32, bf16 or f64
 /// v       [B, S, C]  dtype of x
 /// ranges  S >= 1, within T; one may be empty
 /// returns y, shape and dtype of x

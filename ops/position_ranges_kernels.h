@@ -31,4 +31,9 @@ void position_ranges(const SumOverRanges& args);
 void position_ranges(const AddToRanges& args);
 }  // namespace cpu
 
+namespace cuda {
+void position_ranges(const SumOverRanges& args);
+void position_ranges(const AddToRanges& args);
+}  // namespace cuda
+
 }  // namespace ghost

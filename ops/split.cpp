@@ -12,7 +12,8 @@ namespace {
 // The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::split(args); });
+  dispatch(
+      ctx, [&] { cpu::split(args); }, [&] { cuda::split(args); });
 }
 
 class SplitOp final : public Op {

@@ -10,7 +10,7 @@ namespace ghost {
 ///
 ///   y_i[..., c] = x[..., o_i + c],   o_i = sum of the widths before i
 ///
-/// x       [..., C]  f32 or f64
+/// x       [..., C]  f32, bf16 or f64
 /// widths  > 0 each, C in all
 /// returns y_i [..., widths_i], dtype of x
 /// keeps   nothing

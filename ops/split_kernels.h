@@ -20,4 +20,9 @@ void split(const Split& args);
 void split(const Join& args);
 }  // namespace cpu
 
+namespace cuda {
+void split(const Split& args);
+void split(const Join& args);
+}  // namespace cuda
+
 }  // namespace ghost

@@ -1,6 +1,5 @@
 #include "ops/suffix_products.h"
 
-#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "ops/suffix_products_kernels.h"
 
@@ -9,7 +8,8 @@ namespace {
 
 // The only lines of these functions that know there is more than one backend.
 void launch(const Context& ctx, const MatrixProducts& args) {
-  dispatch(ctx, [&] { cpu::matrix_products(args); });
+  dispatch(
+      ctx, [&] { cpu::matrix_products(args); }, [&] { cuda::matrix_products(args); });
 }
 
 /// Matrices [begin, end) of [n, B, r, r], as [(end - begin) B, r, r].
@@ -21,19 +21,9 @@ void multiply(const Context& ctx, const Tensor& a, const Tensor& b, const Tensor
   launch(ctx, {.a = a, .b = b, .c = c});
 }
 
-void write_identities(const Tensor& matrices) {
-  const Tensor place = host_place(matrices);
-  const std::int64_t rank = matrices.dim(-1);
-  visit_real(matrices.dtype(), [&]<typename T>() {
-    T* at = place.data<T>();
-    if (at == nullptr) {
-      return;  // a dry device
-    }
-    for (std::int64_t i = 0; i < matrices.numel(); ++i) {
-      at[i] = i / rank % rank == i % rank ? T{1} : T{0};
-    }
-  });
-  copy(matrices, place);
+void write_identities(const Context& ctx, const Tensor& matrices) {
+  dispatch(
+      ctx, [&] { cpu::identity_matrices(matrices); }, [&] { cuda::identity_matrices(matrices); });
 }
 
 // out[k] = in[k] in[k + 1] ... in[n - 1]
@@ -65,7 +55,7 @@ Tensor suffix_products(Context& ctx, const Tensor& matrices, SuffixMethod method
   GHOST_CHECK(shape.rank() == 4 && shape[0] > 0 && shape[2] == shape[3],
               "suffix_products: matrices are {}; expected [n,B,r,r] with n > 0", shape);
   const Tensor out = ctx.empty({shape[0] + 1, shape[1], shape[2], shape[3]}, matrices.dtype());
-  write_identities(out.slice(shape[0], shape[0] + 1));
+  write_identities(ctx, out.slice(shape[0], shape[0] + 1));
   switch (method) {
     case SuffixMethod::kChain:
       chain(ctx, matrices, out);

@@ -20,14 +20,14 @@ struct EnumNames<SuffixMethod> {
 ///
 ///   S_k = P_k P_(k+1) ... P_(n-1),   S_n = I
 ///
-/// matrices [n, B, r, r]  f32 or f64, n >= 1
+/// matrices [n, B, r, r]  f32, bf16 or f64, n >= 1
 /// returns  [n + 1, B, r, r]
 /// source   Hillis and Steele 1986, "Data parallel algorithms", for kScan
 Tensor suffix_products(Context& ctx, const Tensor& matrices, SuffixMethod method);
 
 /// y[k, b] = matrices[k, b] x[b].
 ///
-/// matrices [n, B, r, r]  f32 or f64
+/// matrices [n, B, r, r]  f32, bf16 or f64
 /// x        [B, ...]      r numbers a sample, dtype of the matrices
 /// returns  [n, B, r]
 Tensor apply_matrices(Context& ctx, const Tensor& matrices, const Tensor& x);

@@ -13,6 +13,12 @@ struct MatrixProducts {
 
 namespace cpu {
 void matrix_products(const MatrixProducts& args);
+void identity_matrices(const Tensor& matrices);  // [n, r, r]
 }  // namespace cpu
+
+namespace cuda {
+void matrix_products(const MatrixProducts& args);
+void identity_matrices(const Tensor& matrices);  // [n, r, r]
+}  // namespace cuda
 
 }  // namespace ghost

@@ -67,10 +67,12 @@ MeanNorms mean_norms(const Tensor& matrices) {
   const auto rank = static_cast<std::size_t>(x.dim(-1));
   const std::size_t count = static_cast<std::size_t>(x.numel()) / (rank * rank);
   MeanNorms sum;
-  visit_real(x.dtype(), [&]<typename T>() {
+  visit_floating(x.dtype(), [&]<typename T>() {
     const T* at = x.data<T>();
     for (std::size_t i = 0; i < count; ++i, at += rank * rank) {
-      std::vector<double> matrix(at, at + rank * rank);
+      std::vector<double> matrix(rank * rank);
+      std::transform(at, at + rank * rank, matrix.begin(),
+                     [](T value) { return to_double(value); });
       sum.frobenius += std::sqrt(dot(matrix, matrix) / static_cast<double>(rank));
       sum.spectral += spectral_norm(std::move(matrix), rank);
     }

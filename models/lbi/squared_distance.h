@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-/// Sum of squared differences of two tensors of equal size, f32 or f64.
+/// Sum of squared differences of two tensors of equal size, f32, bf16 or f64.
 double squared_distance(const Tensor& a, const Tensor& b);
 
 }  // namespace ghost

@@ -25,4 +25,14 @@ void matrix_products(const MatrixProducts& args) {
   });
 }
 
+void identity_matrices(const Tensor& matrices) {
+  const std::int64_t rank = matrices.dim(-1);
+  visit_real(matrices.dtype(), [&]<typename T>() {
+    T* at = matrices.data<T>();
+    for (std::int64_t i = 0; i < matrices.numel(); ++i) {
+      at[i] = i / rank % rank == i % rank ? T{1} : T{0};
+    }
+  });
+}
+
 }  // namespace ghost::cpu

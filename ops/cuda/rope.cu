@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "engine/device/cuda/stream.h"
-#include "engine/device/cuda/vector_access.cuh"
+#include "ops/cuda/common/channel_run.cuh"
 #include "ops/cuda/common/grid_stride.cuh"
 #include "ops/rope_kernels.h"
 
@@ -18,24 +18,6 @@ struct RowShape {
   int rotated_heads;
   int pairs;  // of a head that turn; its channels behind them pass
 };
-
-template <typename T, int kRun>
-__device__ __forceinline__ void load_run(const T* x, float (&out)[kRun]) {
-  if constexpr (kRun == 1) {
-    out[0] = to_float(*x);
-  } else {
-    load_lanes<kRun>(x, out);
-  }
-}
-
-template <typename T, int kRun>
-__device__ __forceinline__ void store_run(T* x, const float (&in)[kRun]) {
-  if constexpr (kRun == 1) {
-    *x = from_float<T>(in[0]);
-  } else {
-    store_lanes<kRun>(x, in);
-  }
-}
 
 // kRun neighbouring channels of a row from `at` on, which lie in one head and turn or pass
 // together. Every channel computes its own output and reads its partner beside it, from cache:

@@ -19,11 +19,9 @@ TEST_CASE("causal_conv1d satisfies the op contract", "[ops]") {
       test::check_op({.inputs = {{normal({2, 5, channels}, 1)},
                                  {normal(weight, 2), InputKind::kWeight},
                                  {normal({channels}, 3), InputKind::kWeight}},
-                      .run =
-                          [activation](Context& ctx, const Tensors& in) {
-                            return causal_conv1d(ctx, in[0], in[1], in[2], activation);
-                          },
-                      .has_cuda_twin = false});
+                      .run = [activation](Context& ctx, const Tensors& in) {
+                        return causal_conv1d(ctx, in[0], in[1], in[2], activation);
+                      }});
     }
   }
 }
@@ -34,12 +32,9 @@ TEST_CASE("causal_conv1d with a state satisfies the op contract", "[ops]") {
                                {normal({3, 4}, 2), InputKind::kWeight},
                                {Tensor{}, InputKind::kWeight},
                                {normal({2, 3, 3}, 4)}},
-                    .run =
-                        [](Context& ctx, const Tensors& in) {
-                          return causal_conv1d(ctx, in[0], in[1], in[2], ConvActivation::kSilu,
-                                               in[3]);
-                        },
-                    .has_cuda_twin = false});
+                    .run = [](Context& ctx, const Tensors& in) {
+                      return causal_conv1d(ctx, in[0], in[1], in[2], ConvActivation::kSilu, in[3]);
+                    }});
   }
 }
 

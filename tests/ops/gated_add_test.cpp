@@ -13,8 +13,7 @@ TEST_CASE("gated_add satisfies the op contract", "[ops]") {
       {.inputs = {{normal({2, 3, 5}, 1)},
                   {normal({2, 3, 5}, 2)},
                   {test::tensor_of({1}, {0.5}), test::InputKind::kWeight}},
-       .run = [](Context& ctx, const Tensors& in) { return gated_add(ctx, in[0], in[1], in[2]); },
-       .has_cuda_twin = false});
+       .run = [](Context& ctx, const Tensors& in) { return gated_add(ctx, in[0], in[1], in[2]); }});
 }
 
 TEST_CASE("a gate of zero lets nothing through", "[ops]") {

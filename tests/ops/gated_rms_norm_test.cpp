@@ -24,11 +24,9 @@ TEST_CASE("gated_rms_norm satisfies the op contract", "[ops]") {
         test::check_op({.inputs = {{normal(shape, 1)},
                                    {normal(shape, 2)},
                                    {normal({shape.back()}, 3), InputKind::kWeight}},
-                        .run =
-                            [config](Context& ctx, const Tensors& in) {
-                              return gated_rms_norm(ctx, in[0], in[1], in[2], config);
-                            },
-                        .has_cuda_twin = false});
+                        .run = [config](Context& ctx, const Tensors& in) {
+                          return gated_rms_norm(ctx, in[0], in[1], in[2], config);
+                        }});
       }
     }
   }

@@ -19,13 +19,11 @@ TEST_CASE("steps and decays of Mamba-3 satisfy the op contract", "[ops]") {
       test::check_op({.inputs = {{normal({2, 5, 3}, 1)},
                                  {normal({2, 5, 3}, 2)},
                                  {normal({3}, 3), InputKind::kWeight}},
-                      .run =
-                          [=](Context& ctx, const Tensors& in) {
-                            const Mamba3Decay out = mamba3_decay(
-                                ctx, in[0], in[1], in[2], {.activation = activation, .floor = 0.4});
-                            return is_step ? out.dt : out.a;
-                          },
-                      .has_cuda_twin = false});
+                      .run = [=](Context& ctx, const Tensors& in) {
+                        const Mamba3Decay out = mamba3_decay(
+                            ctx, in[0], in[1], in[2], {.activation = activation, .floor = 0.4});
+                        return is_step ? out.dt : out.a;
+                      }});
     }
   }
 }

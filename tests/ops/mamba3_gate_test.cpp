@@ -15,15 +15,13 @@ TEST_CASE("the Mamba-3 gate satisfies the op contract", "[ops]") {
   const auto run = [](Context& ctx, const Tensors& in) {
     return mamba3_gate(ctx, in[0], in[1], in[2], in[3]);
   };
-  test::check_op({.inputs = {{normal({2, 3, 1, 2, 5}, 1)}, {normal({2, 3, 2, 5}, 2)}, {}, {}},
-                  .run = run,
-                  .has_cuda_twin = false});
+  test::check_op(
+      {.inputs = {{normal({2, 3, 1, 2, 5}, 1)}, {normal({2, 3, 2, 5}, 2)}, {}, {}}, .run = run});
   test::check_op({.inputs = {{normal({2, 3, 4, 2, 3}, 1)},
                              {normal({2, 3, 2, 3}, 2)},
                              {normal({2, 4, 3}, 3), InputKind::kWeight},
                              {normal({2, 4, 3}, 4), InputKind::kWeight}},
-                  .run = run,
-                  .has_cuda_twin = false});
+                  .run = run});
 }
 
 TEST_CASE("the Mamba-3 gate of one rank is o silu(z)", "[ops]") {

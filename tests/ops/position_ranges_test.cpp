@@ -12,21 +12,19 @@ TEST_CASE("means over positions satisfy the op contract", "[ops]") {
   for (const PositionRanges& ranges :
        {PositionRanges{{0, 7}}, PositionRanges{{2, 3}}, PositionRanges{{0, 3}, {2, 6}, {2, 3}}}) {
     test::check_op(
-        {.inputs = {{normal({2, 7, 3}, 1)}},
-         .run = [&](Context& ctx,
-                    const Tensors& in) { return mean_over_positions(ctx, in[0], ranges); },
-         .has_cuda_twin = false});
+        {.inputs = {{normal({2, 7, 3}, 1)}}, .run = [&](Context& ctx, const Tensors& in) {
+           return mean_over_positions(ctx, in[0], ranges);
+         }});
   }
 }
 
 TEST_CASE("additions to positions satisfy the op contract", "[ops]") {
   for (const PositionRanges& ranges :
        {PositionRanges{{0, 7}, {3, 3}}, PositionRanges{{0, 4}, {2, 6}}}) {
-    test::check_op(
-        {.inputs = {{normal({3, 7, 5}, 1)}, {normal({3, 2, 5}, 2)}},
-         .run = [&](Context& ctx,
-                    const Tensors& in) { return add_to_positions(ctx, in[0], in[1], ranges); },
-         .has_cuda_twin = false});
+    test::check_op({.inputs = {{normal({3, 7, 5}, 1)}, {normal({3, 2, 5}, 2)}},
+                    .run = [&](Context& ctx, const Tensors& in) {
+                      return add_to_positions(ctx, in[0], in[1], ranges);
+                    }});
   }
 }
 

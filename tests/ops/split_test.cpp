@@ -15,17 +15,13 @@ constexpr std::array<std::int64_t, 3> kWidths{2, 5, 2};
 
 TEST_CASE("split satisfies the op contract", "[ops]") {
   // The part in the middle gets no cotangent in one, all in the other.
-  test::check_op({.inputs = {{normal({2, 3, 9}, 1)}},
-                  .run =
-                      [](Context& ctx, const Tensors& in) {
-                        const Tensors parts = split(ctx, in[0], kWidths);
-                        return add(ctx, mul_scalar(ctx, parts[0], 3), parts[2]);
-                      },
-                  .has_cuda_twin = false});
-  test::check_op(
-      {.inputs = {{normal({4, 9}, 2)}},
-       .run = [](Context& ctx, const Tensors& in) { return split(ctx, in[0], kWidths)[1]; },
-       .has_cuda_twin = false});
+  test::check_op({.inputs = {{normal({2, 3, 9}, 1)}}, .run = [](Context& ctx, const Tensors& in) {
+                    const Tensors parts = split(ctx, in[0], kWidths);
+                    return add(ctx, mul_scalar(ctx, parts[0], 3), parts[2]);
+                  }});
+  test::check_op({.inputs = {{normal({4, 9}, 2)}}, .run = [](Context& ctx, const Tensors& in) {
+                    return split(ctx, in[0], kWidths)[1];
+                  }});
 }
 
 TEST_CASE("split hands out consecutive columns", "[ops]") {

@@ -1,6 +1,11 @@
 #include "ops/suffix_products.h"
 
+#include <cmath>
+
+#include "engine/tensor/host.h"
+#include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -34,6 +39,39 @@ TEST_CASE("a scan of any length equals the chain", "[ops]") {
     const Tensor chain = suffix_products(ctx, matrices, SuffixMethod::kChain);
     CHECK(relative_difference(suffix_products(ctx, matrices, SuffixMethod::kScan), chain) < 1e-12);
     CHECK(values_of(chain.slice(n - 1, n)) == values_of(matrices.slice(n - 1, n)));
+  }
+}
+
+// bf16: products of up to 9 matrices, each rounded.
+TEST_CASE("suffix products on a GPU equal the CPU's", "[ops][cuda]") {
+  for (const Device& device : test::cuda_devices()) {
+    for (const std::int64_t rank : {2, 16, 33}) {
+      for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        INFO("rank " << rank << " on " << device.name() << " in " << dtype_name(dtype));
+        Context cpu(Device{});
+        const Tensor exact = normal({9, 3, rank, rank}, 1);
+        const Tensor matrices = cpu.empty(exact.shape(), dtype);
+        scale(exact, 1 / std::sqrt(static_cast<double>(rank)));
+        cast(matrices, exact);
+        cast(exact, matrices);  // as rounded
+        const Tensor vectors = cpu.empty({3, rank}, dtype);
+        cast(vectors, normal({3, rank}, 2));
+        Context ctx(test::shared_allocator(device));
+        const auto on_device = [&](const Tensor& x) {
+          return to_device(x, ctx.allocator(), MemoryTag::kWorkspace);
+        };
+        const double tolerance = dtype == DType::kF32 ? 1e-4 : 6e-2;
+        for (const SuffixMethod method : kMethods) {
+          const Tensor expected = suffix_products(cpu, exact, method);
+          const Tensor suffixes = suffix_products(ctx, on_device(matrices), method);
+          CHECK(relative_difference(suffixes, expected) < tolerance);
+          const Tensor x = cpu.empty(vectors.shape(), DType::kF64);
+          cast(x, vectors);
+          CHECK(relative_difference(apply_matrices(ctx, suffixes, on_device(vectors)),
+                                    apply_matrices(cpu, expected, x)) < tolerance);
+        }
+      }
+    }
   }
 }
 
