@@ -5,6 +5,7 @@
 #include "ops/jacobian_columns.h"
 
 namespace ghost {
+
 Tensor RegionPass::forward(Context& ctx, const Tensor& canvas, const Tensor& state, Output output) {
   canvas_ = tape_.watch(canvas);
   state_ = state.defined() ? tape_.watch(state) : Tensor{};

@@ -114,7 +114,7 @@ struct GatedBackward {
 
 // With f = silu(z), q = dy * gain and m = mean(q * f * x * rstd), the same in both orders:
 //   gate then norm, n = x * f * rstd:  dx = rstd * (q - n * m) * f,   dz = rstd * (q - n * m) * x
-//   f' norm then gate, n = x * rstd:      dx = rstd * (q * f - n * m),   dz = q * n f'
+//   norm then gate, n = x * rstd:        dx = rstd * (q * f - n * m),   dz = q * n f'
 // and dgain = sum dy * f * x * rstd over the block's rows, in registers until the end. A block has
 // one group and strides over its rows. Traffic: x and z once, dy, dx and dz once each. The order of
 // all sums depends on the launch alone.
