@@ -71,12 +71,19 @@ std::array<Shape, kNumInputs> shapes_of(const Mamba3Size& n) {
 
 // The only lines of this op that know there is more than one backend.
 void launch(const Context& ctx, const Mamba3CoreForward& args) {
-  dispatch(ctx, [&] {
-    args.size.seq_len == 1 ? cpu::mamba3_core_recurrence(args) : cpu::mamba3_core(args);
-  });
+  dispatch(
+      ctx,
+      [&] { args.size.seq_len == 1 ? cpu::mamba3_core_recurrence(args) : cpu::mamba3_core(args); },
+      [&] { cuda::mamba3_core(ctx, args); });
 }
 void launch(const Context& ctx, const Mamba3CoreBackward& args) {
-  dispatch(ctx, [&] { cpu::mamba3_core(args); });
+  dispatch(
+      ctx, [&] { cpu::mamba3_core(args); }, [&] { cuda::mamba3_core(ctx, args); });
+}
+
+// Scratch of the CPU's kernels; those of a GPU take their own.
+Tensor workspace_for(const Context& ctx, std::int64_t elements, DType dtype) {
+  return ctx.device().is_cuda() ? Tensor{} : ctx.empty({elements}, dtype);
 }
 
 class Mamba3Core final : public Op {
@@ -107,13 +114,13 @@ class Mamba3Core final : public Op {
                             .ssm = ctx.empty(shapes[kFirstState + 1], dtype),
                             .k = ctx.empty(shapes[kFirstState + 2], dtype),
                             .v = ctx.empty(shapes[kFirstState + 3], dtype)};
-    launch(ctx,
-           Mamba3CoreForward{.in = in,
-                             .o = o,
-                             .state = state,
-                             .workspace = ctx.empty({cpu::mamba3_core_forward_workspace(n)}, dtype),
-                             .size = n,
-                             .pairing = options_.pairing});
+    launch(ctx, Mamba3CoreForward{
+                    .in = in,
+                    .o = o,
+                    .state = state,
+                    .workspace = workspace_for(ctx, cpu::mamba3_core_forward_workspace(n), dtype),
+                    .size = n,
+                    .pairing = options_.pairing});
     return {o, state.angle, state.ssm, state.k, state.v};
   }
 
@@ -136,8 +143,8 @@ class Mamba3Core final : public Op {
       }
     }
     args.size = size_of(args.in, options_.chunk);
-    args.workspace =
-        ctx.empty({cpu::mamba3_core_backward_workspace(args.size, basis)}, args.in.v.dtype());
+    args.workspace = workspace_for(ctx, cpu::mamba3_core_backward_workspace(args.size, basis),
+                                   args.in.v.dtype());
     launch(ctx, args);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
       if (!is_weight(i)) {

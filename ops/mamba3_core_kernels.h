@@ -52,4 +52,10 @@ void mamba3_core(const Mamba3CoreBackward& args);
 void mamba3_core_recurrence(const Mamba3CoreForward& args);
 }  // namespace cpu
 
+namespace cuda {
+/// Take their scratch from `ctx` and leave the workspace alone.
+void mamba3_core(const Context& ctx, const Mamba3CoreForward& args);
+void mamba3_core(const Context& ctx, const Mamba3CoreBackward& args);
+}  // namespace cuda
+
 }  // namespace ghost

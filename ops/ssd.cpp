@@ -8,10 +8,15 @@
 namespace ghost {
 namespace {
 
+// The only lines of this op that know there is more than one backend.
 template <typename Args>
 void launch(const Context& ctx, const Args& args) {
-  dispatch(ctx, [&] { cpu::ssd(args); });
+  dispatch(
+      ctx, [&] { cpu::ssd(args); }, [&] { cuda::ssd(ctx, args); });
 }
+
+// Scratch of the CPU's kernels; those of a GPU take their own.
+bool has_workspace(const Context& ctx) { return !ctx.device().is_cuda(); }
 
 SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
   const SsdShape& shape = in.config.shape;
@@ -57,7 +62,7 @@ class Ssd final : public Op {
     const std::int64_t seq_len = args.in.xbc.dim(1);
     // One token has nothing to share products with.
     args.in.config.chunk = seq_len == 1 ? 0 : std::min(config_.chunk, seq_len);
-    if (args.in.config.chunk > 0) {
+    if (args.in.config.chunk > 0 && has_workspace(ctx)) {
       args.work = make_workspace(ctx, args.in);
     }
     args.y = ctx.empty({batch, seq_len, shape.inner()}, args.in.xbc.dtype());
@@ -91,12 +96,14 @@ class Ssd final : public Op {
     const std::int64_t seq_len = dy.dim(2);
     const std::int64_t chunk = config_.chunk > 0 ? config_.chunk : SsdConfig{}.chunk;
     args.in.config.chunk = std::min(chunk, seq_len);
-    args.work = make_workspace(ctx, args.in);
-    const std::int64_t num_chunks = args.work.states.dim(1) - 1;
-    args.dstates = ctx.empty(
-        {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dy.dtype());
-    args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, dy.dtype());
-    args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, dy.dtype());
+    if (has_workspace(ctx)) {
+      args.work = make_workspace(ctx, args.in);
+      const std::int64_t num_chunks = args.work.states.dim(1) - 1;
+      args.dstates = ctx.empty(
+          {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dy.dtype());
+      args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, dy.dtype());
+      args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, dy.dtype());
+    }
     args.dxbc = ctx.empty({basis, batch, seq_len, shape.packed_width()}, dy.dtype());
     args.ddt = ctx.empty({basis, batch, seq_len, shape.heads}, dy.dtype());
     if (pullback.wanted(5)) {

@@ -58,4 +58,10 @@ void ssd(const SsdForward& args);
 void ssd(const SsdBackward& args);
 }  // namespace cpu
 
+namespace cuda {
+/// Take their scratch from `ctx` and leave work, dstates, dlog_decay and partial alone.
+void ssd(const Context& ctx, const SsdForward& args);
+void ssd(const Context& ctx, const SsdBackward& args);
+}  // namespace cuda
+
 }  // namespace ghost

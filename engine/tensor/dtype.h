@@ -17,13 +17,15 @@ struct BFloat16 {
 
   BFloat16() = default;
   /// Rounds to nearest even; NaN stays NaN.
-  explicit BFloat16(float value) {
+  constexpr explicit BFloat16(float value) {
     const auto word = std::bit_cast<std::uint32_t>(value);
     const bool is_nan = (word & 0x7fffffffU) > 0x7f800000U;
     bits = is_nan ? static_cast<std::uint16_t>((word >> 16) | 0x40U)
                   : static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16) & 1U)) >> 16);
   }
-  explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+  constexpr explicit operator float() const {
+    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+  }
 };
 
 std::int64_t itemsize(DType dtype);

@@ -15,6 +15,7 @@ namespace ghost::cuda {
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // as NVIDIA advises for Hopper
+constexpr std::int64_t kMostMatrices = 65535;  // of a batch: the z extent of a grid
 
 void check(cublasStatus_t status, std::string_view call) {
   if (status != CUBLAS_STATUS_SUCCESS) {
@@ -42,6 +43,13 @@ std::uint32_t alignment_of(const void* data) {
   return static_cast<std::uint32_t>(address & (~address + 1));
 }
 
+// The same for all matrices of a batch.
+std::uint32_t alignment_of(const Matrix& x, std::int64_t batch) {
+  const std::int64_t step = batch > 1 ? x.batch_stride * itemsize(x.dtype) : 0;
+  const auto address = reinterpret_cast<std::uintptr_t>(x.data);
+  return alignment_of(reinterpret_cast<const void*>(address | static_cast<std::uintptr_t>(step)));
+}
+
 // All that the choice of an algorithm depends on.
 using Key = std::array<std::int64_t, 21>;
 
@@ -54,7 +62,7 @@ Key key_of(const Gemm& args) {
     key[at++] = x->stride;
     key[at++] = x->transpose == Transpose::kYes;
     key[at++] = x->batch_stride;
-    key[at++] = alignment_of(x->data);
+    key[at++] = alignment_of(*x, args.batch);
   }
   return key;
 }
@@ -112,10 +120,10 @@ Owned<cublasLtMatmulPreference_t> preference_of(const Gemm& args) {
   // Where the sum over k is split its parts are added in f32, not in bf16.
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
          static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(args.b.data));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(args.a.data));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args.c.data));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(args.c.data));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(args.b, args.batch));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(args.a, args.batch));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(args.c, args.batch));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(args.c, args.batch));
   return owned;
 }
 
@@ -164,9 +172,26 @@ Library& library_of(const Device& device) {
   return libraries.at(static_cast<std::size_t>(device.index));
 }
 
+// The same for the matrices behind the first `count`.
+Matrix behind(Matrix x, std::int64_t count) {
+  x.data = static_cast<std::byte*>(x.data) + count * x.batch_stride * itemsize(x.dtype);
+  return x;
+}
+
 }  // namespace
 
 void gemm(const Device& device, const Gemm& args) {
+  if (args.batch > kMostMatrices) {
+    Gemm part = args;
+    part.batch = kMostMatrices;
+    gemm(device, part);
+    part.batch = args.batch - kMostMatrices;
+    part.a = behind(args.a, kMostMatrices);
+    part.b = behind(args.b, kMostMatrices);
+    part.c = behind(args.c, kMostMatrices);
+    gemm(device, part);
+    return;
+  }
   GHOST_CHECK(args.a.dtype == args.b.dtype, "gemm: operands are {} and {}; expected one dtype",
               dtype_name(args.a.dtype), dtype_name(args.b.dtype));
   GHOST_CHECK(args.k > 0, "gemm: m {}, n {}, k {}; expected k to be positive", args.m, args.n,

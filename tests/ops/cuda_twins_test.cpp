@@ -7,12 +7,15 @@
 #include "ops/embedding.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
+#include "ops/mamba3_core.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/ssd.h"
 #include "ops/sum.h"
 #include "ops/swiglu.h"
 #include "tests/support/catch.h"
 #include "tests/support/devices.h"
+#include "tests/support/mamba3_inputs.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -114,6 +117,73 @@ TEST_CASE("rope on a GPU equals the CPU's in all forms", "[ops][cuda]") {
             {.inputs = {{normal({3, 37, 5 * head_dim}, 1)}},
              .run = [&](Context& ctx, const Tensors& in) { return rope(ctx, in[0], options); }});
       }
+    }
+  }
+}
+
+// Several chunks, ragged ends, strips of more than a warp, sizes that GPUs like and others.
+TEST_CASE("the core of Mamba-2 on a GPU equals the CPU's over chunks", "[ops][cuda]") {
+  for (const SsdShape& shape : {SsdShape{.heads = 4, .head_dim = 64, .groups = 1, .state = 64},
+                                SsdShape{.heads = 6, .head_dim = 24, .groups = 2, .state = 40}}) {
+    for (const std::int64_t seq_len : {256, 301}) {
+      INFO("head_dim " << shape.head_dim << ", T = " << seq_len);
+      const SsdConfig config{.shape = shape, .chunk = 128};
+      const Shape heads{shape.heads};
+      test::check_twins({.inputs = {{normal({2, seq_len, shape.packed_width()}, 1)},
+                                    {normal({2, seq_len, shape.heads}, 2)},
+                                    {normal(heads, 3), InputKind::kWeight},
+                                    {normal(heads, 4), InputKind::kWeight},
+                                    {normal(heads, 5), InputKind::kWeight},
+                                    {normal({2, shape.heads, shape.head_dim, shape.state}, 6)}},
+                         .run = [&](Context& ctx, const Tensors& in) {
+                           return ssd(ctx, in[0], in[1],
+                                      {.a_log = in[2], .d = in[3], .dt_bias = in[4]}, config, in[5])
+                               .y;
+                         }});
+    }
+  }
+}
+
+TEST_CASE("the core of Mamba-3 on a GPU equals the CPU's over chunks", "[ops][cuda]") {
+  for (const std::int64_t ranks : {1, 4}) {
+    for (const std::int64_t seq_len : {192, 201}) {
+      INFO("R = " << ranks << ", T = " << seq_len);
+      const Mamba3CoreInput in = test::random_input({.batch = 2,
+                                                     .seq_len = seq_len,
+                                                     .ranks = ranks,
+                                                     .groups = 2,
+                                                     .heads = 4,
+                                                     .head_dim = 64,
+                                                     .state = 128,
+                                                     .angles = 32});
+      const RotaryPairing pairing = ranks == 1 ? RotaryPairing::kAdjacent : RotaryPairing::kHalves;
+      test::check_twins({.inputs = {{in.q},
+                                    {in.k},
+                                    {in.v},
+                                    {in.a},
+                                    {in.dt},
+                                    {in.trap},
+                                    {in.angle},
+                                    {in.q_bias, InputKind::kWeight},
+                                    {in.k_bias, InputKind::kWeight},
+                                    {in.d, InputKind::kWeight},
+                                    {in.mimo_x, InputKind::kWeight}},
+                         .run = [&](Context& ctx, const Tensors& x) {
+                           return mamba3_core(ctx,
+                                              {.q = x[0],
+                                               .k = x[1],
+                                               .v = x[2],
+                                               .a = x[3],
+                                               .dt = x[4],
+                                               .trap = x[5],
+                                               .angle = x[6],
+                                               .q_bias = x[7],
+                                               .k_bias = x[8],
+                                               .d = x[9],
+                                               .mimo_x = x[10]},
+                                              {.pairing = pairing})
+                               .o;
+                         }});
     }
   }
 }

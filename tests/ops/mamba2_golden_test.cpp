@@ -2,6 +2,7 @@
 #include <limits>
 #include <map>
 
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "ops/arithmetic.h"
 #include "ops/causal_conv1d.h"
@@ -10,6 +11,7 @@
 #include "ops/rms_norm.h"
 #include "ops/ssd.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_check.h"
 
@@ -20,16 +22,21 @@ struct Tolerances {
   DType dtype;
   double outputs;
   double gradients;
+  Device device = {};
 };
 
-constexpr Tolerances kTolerances[] = {{DType::kF64, 1e-10, 1e-9}, {DType::kF32, 1e-4, 1e-4}};
+const Tolerances kTolerances[] = {{DType::kF64, 1e-10, 1e-9}, {DType::kF32, 1e-4, 1e-4}};
 
 /// One case in one dtype: what the golden vectors call by name, and what the tape makes of it.
 class GoldenRun {
  public:
   GoldenRun(const test::GoldenCase& golden, const Tolerances& tolerances,
             test::GoldenErrors& errors)
-      : golden_(golden), tolerances_(tolerances), errors_(errors), recording_(ctx, &tape_) {}
+      : ctx(tolerances.device),
+        golden_(golden),
+        tolerances_(tolerances),
+        errors_(errors),
+        recording_(ctx, &tape_) {}
 
   std::int64_t size(const std::string& name) const { return golden_.size(name); }
   Tensor array(const std::string& name) const { return as(golden_.array(name)); }
@@ -67,16 +74,18 @@ class GoldenRun {
     errors_.check(label("grad/" + name), got, golden_.array("grad/" + name), tolerances_.gradients);
   }
 
-  Context ctx{Device{}};
+  Context ctx;
 
  private:
   Tensor as(const Tensor& x) const {
-    Tensor out = ctx.empty(x.shape(), tolerances_.dtype);
+    Tensor out(test::shared_allocator(Device{}), x.shape(), tolerances_.dtype,
+               MemoryTag::kWorkspace);
     cast(out, x);
-    return out;
+    return to_device(out, ctx.allocator(), MemoryTag::kWorkspace);
   }
   std::string label(const std::string& name) const {
-    return fmt::format("{} {} {}", golden_.name(), dtype_name(tolerances_.dtype), name);
+    return fmt::format("{} {} {} {}", golden_.name(), tolerances_.device.name(),
+                       dtype_name(tolerances_.dtype), name);
   }
 
   const test::GoldenCase& golden_;
@@ -249,6 +258,16 @@ TEST_CASE("the ops of Mamba-2 agree with the golden vectors", "[ops][golden][mam
       if (golden.has("input/u")) {
         check_block(golden, run);
       } else {
+        check_core(golden, run);
+      }
+    }
+    for (const Device& device : test::cuda_devices()) {
+      if (golden.has("input/u")) {
+        continue;  // its other ops have tests of their own
+      }
+      for (const Tolerances& tolerances : {Tolerances{DType::kF32, 1e-4, 1e-4, device},
+                                           Tolerances{DType::kBF16, 3e-2, 3e-2, device}}) {
+        GoldenRun run(golden, tolerances, errors);
         check_core(golden, run);
       }
     }

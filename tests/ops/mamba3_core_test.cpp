@@ -59,12 +59,9 @@ const Tensor& output_of(const Mamba3CoreOutput& out, int which) {
 
 void check_output(const Mamba3CoreInput& input, const Mamba3CoreOptions& options, int which = 0) {
   INFO("output " << which);
-  test::check_op({.inputs = to_list(input),
-                  .run =
-                      [=](Context& ctx, const Tensors& in) {
-                        return output_of(mamba3_core(ctx, from_list(in), options), which);
-                      },
-                  .has_cuda_twin = false});
+  test::check_op({.inputs = to_list(input), .run = [=](Context& ctx, const Tensors& in) {
+                    return output_of(mamba3_core(ctx, from_list(in), options), which);
+                  }});
 }
 
 Mamba3CoreOutput recurrence(const Mamba3CoreInput& in, const Mamba3CoreOptions& options) {

@@ -2,12 +2,14 @@
 #include <iostream>
 #include <numbers>
 
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "ops/mamba3_core.h"
 #include "ops/mamba3_decay.h"
 #include "ops/mamba3_gate.h"
 #include "ops/rms_norm.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/support/golden.h"
 #include "tests/support/op_check.h"
 
@@ -63,6 +65,14 @@ Tensor as(const Tensor& x, const Shape& shape, DType dtype) {
   return out.reshape(shape);
 }
 
+/// Where a case runs, and how well it has to agree.
+struct Run {
+  DType dtype;
+  double outputs;
+  double gradients;
+  Device device = {};
+};
+
 // Columns [begin, begin + width) of the last dimension.
 Tensor columns(const Tensor& x, std::int64_t begin, std::int64_t width) {
   const auto values = test::values_of(x);
@@ -85,19 +95,21 @@ Tensor next_to(const Tensor& angles, const Tensor& expected) {
   return test::tensor_of(angles.shape(), values);
 }
 
-void check_core(const test::GoldenCase& golden, DType dtype, test::GoldenErrors& errors) {
-  const bool is_exact = dtype == DType::kF64;
+void check_core(const test::GoldenCase& golden, const Run& run, test::GoldenErrors& errors) {
   const auto label = [&](const std::string& array) {
-    return fmt::format("{} {}", dtype_name(dtype), array);
+    return fmt::format("{} {} {}", run.device.name(), dtype_name(run.dtype), array);
   };
-  Context ctx(Device{});
+  Context ctx(run.device);
+  const auto there = [&](const Tensor& x, const Shape& shape) {
+    return to_device(as(x, shape, run.dtype), ctx.allocator(), MemoryTag::kWorkspace);
+  };
   Tape tape;
   const Context::Recording recording(ctx, &tape);
   Leaves leaves;
   const std::vector<Leaf> list = leaves.list(golden);
   Tensors inputs;
   for (const Leaf& leaf : list) {
-    *leaf.to = tape.watch(as(golden.array(leaf.array), leaf.shape, dtype));
+    *leaf.to = tape.watch(there(golden.array(leaf.array), leaf.shape));
     inputs.push_back(*leaf.to);
   }
   const Mamba3CoreOutput core = mamba3_core(ctx, leaves.in, {.chunk = golden.size("chunk")});
@@ -113,16 +125,16 @@ void check_core(const test::GoldenCase& golden, DType dtype, test::GoldenErrors&
   for (const auto& [name, got] : outputs) {
     const Tensor expected = golden.array("output/" + name);
     errors.check(label(name), name == "final_angle_state" ? next_to(got, expected) : got, expected,
-                 is_exact ? 1e-10 : 1e-4);
+                 run.outputs);
     if (golden.has("cotangent/" + name)) {
       pulled.push_back(got);
-      cotangents.push_back(as(golden.array("cotangent/" + name), got.shape().with_first(1), dtype));
+      cotangents.push_back(there(golden.array("cotangent/" + name), got.shape().with_first(1)));
     }
   }
   const Tensors grads = tape.vjp(ctx, pulled, cotangents, inputs);
   for (std::size_t i = 0; i < list.size(); ++i) {
     errors.check(label("gradient " + list[i].name), grads[i], golden.array("grad/" + list[i].name),
-                 is_exact ? 1e-9 : 1e-4);
+                 run.gradients);
   }
 }
 
@@ -215,8 +227,16 @@ TEST_CASE("the operations of Mamba-3 agree with the golden vectors", "[ops][gold
       std::cout << "skipped: golden mamba3 " << golden.name() << ", neither a core nor a block\n";
       continue;
     }
-    for (const DType dtype : {DType::kF64, DType::kF32}) {
-      is_core ? check_core(golden, dtype, errors) : check_mixer(golden, dtype, errors);
+    if (!is_core) {
+      check_mixer(golden, DType::kF64, errors);
+      check_mixer(golden, DType::kF32, errors);
+      continue;
+    }
+    check_core(golden, {DType::kF64, 1e-10, 1e-9}, errors);
+    check_core(golden, {DType::kF32, 1e-4, 1e-4}, errors);
+    for (const Device& device : test::cuda_devices()) {
+      check_core(golden, {DType::kF32, 1e-4, 1e-4, device}, errors);
+      check_core(golden, {DType::kBF16, 3e-2, 3e-2, device}, errors);
     }
   }
 }

@@ -44,12 +44,10 @@ SsdResult run(Context& ctx, const Tensors& in, const SsdConfig& config) {
 test::OpCase case_of(const SsdConfig& config, std::int64_t batch, std::int64_t seq_len,
                      Output output) {
   return {.inputs = inputs_of(config.shape, batch, seq_len),
-          .run =
-              [config, output](Context& ctx, const Tensors& in) {
-                const SsdResult result = run(ctx, in, config);
-                return output == Output::kY ? result.y : result.final_state;
-              },
-          .has_cuda_twin = false};
+          .run = [config, output](Context& ctx, const Tensors& in) {
+            const SsdResult result = run(ctx, in, config);
+            return output == Output::kY ? result.y : result.final_state;
+          }};
 }
 
 Tensors values_in(const SsdShape& shape, std::int64_t batch, std::int64_t seq_len,
@@ -91,11 +89,9 @@ TEST_CASE("ssd satisfies the op contract without optional inputs", "[ops]") {
   inputs[3].value = {};
   inputs[4].value = {};
   inputs[5].value = {};
-  test::check_op(
-      {.inputs = inputs,
-       .run = [](Context& ctx,
-                 const Tensors& in) { return run(ctx, in, {.shape = kShapes[1], .chunk = 2}).y; },
-       .has_cuda_twin = false});
+  test::check_op({.inputs = inputs, .run = [](Context& ctx, const Tensors& in) {
+                    return run(ctx, in, {.shape = kShapes[1], .chunk = 2}).y;
+                  }});
 }
 
 TEST_CASE("ssd in chunks equals the recurrence", "[ops]") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
@@ -12,7 +13,7 @@ namespace ghost {
 KernelBench::KernelBench(const Device& device, DType dtype)
     : ctx_(device), dtype_(dtype), probe_(ctx_.zeros({1}, DType::kF32)) {}
 
-Tensor KernelBench::random(const Shape& shape, double scale) {
+Tensor KernelBench::random(const Shape& shape, double scale, Sign sign) {
   const Tensor host = Tensor(make_allocator(Device{}), shape, DType::kF32, MemoryTag::kWorkspace);
   const RandomStream stream{.seed = ++seed_, .purpose = Purpose::kBatch};
   float* values = host.data<float>();
@@ -20,9 +21,12 @@ Tensor KernelBench::random(const Shape& shape, double scale) {
     // A table of draws is enough to keep numbers from repeating within a cache line or a tile.
     const auto words = stream.words(static_cast<std::uint32_t>(i / 2 % 65521));
     const auto pair = normal_pair(words[0], words[1]);
-    values[i] = static_cast<float>(scale * pair[0]);
+    const auto put = [&](std::int64_t at, double draw) {
+      values[at] = static_cast<float>(scale * (sign == Sign::kBoth ? draw : std::abs(draw)));
+    };
+    put(i, pair[0]);
     if (i + 1 < host.numel()) {
-      values[i + 1] = static_cast<float>(scale * pair[1]);
+      put(i + 1, pair[1]);
     }
   }
   const Tensor placed = to_device(host, ctx_.allocator(), MemoryTag::kWorkspace);

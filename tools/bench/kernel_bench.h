@@ -9,6 +9,7 @@
 namespace ghost {
 
 enum class Bias { kNo, kYes };
+enum class Sign { kBoth, kOfScale };
 
 /// Times operations alone and collects their rates.
 class KernelBench {
@@ -18,7 +19,7 @@ class KernelBench {
   Context& context() { return ctx_; }
 
   /// Normal numbers times `scale`.
-  Tensor random(const Shape& shape, double scale = 1);
+  Tensor random(const Shape& shape, double scale = 1, Sign sign = Sign::kBoth);
   Tensor tokens(const Shape& shape, std::int64_t bound);
 
   /// Median over repetitions. A GPU runs several one after the other between two looks at the

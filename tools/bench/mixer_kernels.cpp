@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "ops/attention.h"
@@ -115,14 +114,8 @@ void measure_mamba3(KernelBench& bench, const Sizes& sizes, const Mamba3Config& 
   measure_norm(bench, sizes, "mamba3 B_norm", key);
   const Shape value{sizes.batch, sizes.seq_len, heads, config.head_dim};
   const Shape bias{heads, ranks, config.state};
-  const Tensor decays = bench.random(sizes.shape(heads), 1e-2);
-  for (float& a : decays.span<float>()) {
-    a = -std::abs(a);
-  }
-  const Tensor steps = bench.random(sizes.shape(heads), 1e-2);
-  for (float& dt : steps.span<float>()) {
-    dt = std::abs(dt);
-  }
+  const Tensor decays = bench.random(sizes.shape(heads), -1e-2, Sign::kOfScale);
+  const Tensor steps = bench.random(sizes.shape(heads), 1e-2, Sign::kOfScale);
   const auto chunk = static_cast<double>(std::min(config.chunk_tokens(), sizes.seq_len));
   const double pairs = chunk * static_cast<double>(ranks * ranks * heads);
   const auto n = static_cast<double>(config.state);
