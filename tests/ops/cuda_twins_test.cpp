@@ -157,32 +157,8 @@ TEST_CASE("the core of Mamba-3 on a GPU equals the CPU's over chunks", "[ops][cu
                                                      .state = 128,
                                                      .angles = 32});
       const RotaryPairing pairing = ranks == 1 ? RotaryPairing::kAdjacent : RotaryPairing::kHalves;
-      test::check_twins({.inputs = {{in.q},
-                                    {in.k},
-                                    {in.v},
-                                    {in.a},
-                                    {in.dt},
-                                    {in.trap},
-                                    {in.angle},
-                                    {in.q_bias, InputKind::kWeight},
-                                    {in.k_bias, InputKind::kWeight},
-                                    {in.d, InputKind::kWeight},
-                                    {in.mimo_x, InputKind::kWeight}},
-                         .run = [&](Context& ctx, const Tensors& x) {
-                           return mamba3_core(ctx,
-                                              {.q = x[0],
-                                               .k = x[1],
-                                               .v = x[2],
-                                               .a = x[3],
-                                               .dt = x[4],
-                                               .trap = x[5],
-                                               .angle = x[6],
-                                               .q_bias = x[7],
-                                               .k_bias = x[8],
-                                               .d = x[9],
-                                               .mimo_x = x[10]},
-                                              {.pairing = pairing})
-                               .o;
+      test::check_twins({.inputs = test::to_list(in), .run = [&](Context& ctx, const Tensors& x) {
+                           return mamba3_core(ctx, test::from_list(x), {.pairing = pairing}).o;
                          }});
     }
   }

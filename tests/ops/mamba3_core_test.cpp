@@ -12,45 +12,13 @@
 namespace ghost {
 namespace {
 
-using test::InputKind;
+using test::from_list;
 using test::Mamba3Sizes;
 using test::normal;
 using test::random_input;
 using test::random_state;
 using test::relative_difference;
-
-Mamba3CoreInput from_list(const Tensors& in) {
-  return {.q = in[0],
-          .k = in[1],
-          .v = in[2],
-          .a = in[3],
-          .dt = in[4],
-          .trap = in[5],
-          .angle = in[6],
-          .q_bias = in[7],
-          .k_bias = in[8],
-          .d = in[9],
-          .mimo_x = in[10],
-          .initial = {.angle = in[11], .ssm = in[12], .k = in[13], .v = in[14]}};
-}
-
-std::vector<test::OpInput> to_list(const Mamba3CoreInput& in) {
-  return {{in.q},
-          {in.k},
-          {in.v},
-          {in.a},
-          {in.dt},
-          {in.trap},
-          {in.angle},
-          {in.q_bias, InputKind::kWeight},
-          {in.k_bias, InputKind::kWeight},
-          {in.d, InputKind::kWeight},
-          {in.mimo_x, InputKind::kWeight},
-          {in.initial.angle},
-          {in.initial.ssm},
-          {in.initial.k},
-          {in.initial.v}};
-}
+using test::to_list;
 
 const Tensor& output_of(const Mamba3CoreOutput& out, int which) {
   const Tensor* all[] = {&out.o, &out.state.angle, &out.state.ssm, &out.state.k, &out.state.v};

@@ -45,4 +45,37 @@ Mamba3CoreInput random_input(const Mamba3Sizes& n) {
   return in;
 }
 
+Mamba3CoreInput from_list(const Tensors& in) {
+  return {.q = in[0],
+          .k = in[1],
+          .v = in[2],
+          .a = in[3],
+          .dt = in[4],
+          .trap = in[5],
+          .angle = in[6],
+          .q_bias = in[7],
+          .k_bias = in[8],
+          .d = in[9],
+          .mimo_x = in[10],
+          .initial = {.angle = in[11], .ssm = in[12], .k = in[13], .v = in[14]}};
+}
+
+std::vector<OpInput> to_list(const Mamba3CoreInput& in) {
+  return {{in.q},
+          {in.k},
+          {in.v},
+          {in.a},
+          {in.dt},
+          {in.trap},
+          {in.angle},
+          {in.q_bias, InputKind::kWeight},
+          {in.k_bias, InputKind::kWeight},
+          {in.d, InputKind::kWeight},
+          {in.mimo_x, InputKind::kWeight},
+          {in.initial.angle},
+          {in.initial.ssm},
+          {in.initial.k},
+          {in.initial.v}};
+}
+
 }  // namespace ghost::test

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <vector>
+
 #include "ops/mamba3_core.h"
+#include "tests/support/op_check.h"
 
 namespace ghost::test {
 
@@ -19,5 +22,9 @@ struct Mamba3Sizes {
 Mamba3CoreInput random_input(const Mamba3Sizes& sizes);
 /// One to start from.
 Mamba3State random_state(const Mamba3Sizes& sizes, std::uint64_t seed);
+
+/// The fifteen tensors as inputs of a check, and back; undefined ones stay so.
+std::vector<OpInput> to_list(const Mamba3CoreInput& in);
+Mamba3CoreInput from_list(const Tensors& in);
 
 }  // namespace ghost::test

@@ -17,7 +17,8 @@ struct Backbone {
   const char* parameters[4];  // with the paper's vocabulary
 };
 
-// Blocks, embedding, final norm and interfaces: 6.1 and 6.2 of the notes on the paper.
+// As the launchers of the paper set them; blocks, embedding, final norm and interfaces counted from
+// these.
 constexpr Backbone kBackbones[] = {
     {"mamba2",
      14,
