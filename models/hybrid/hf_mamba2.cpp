@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/io/file.h"
+#include "engine/tensor/primitives.h"
 #include "models/hf_directory.h"
 
 namespace ghost {
@@ -110,9 +111,14 @@ const TensorView& stored_tensor(const SafetensorsFile& file, std::string_view na
 }
 
 /// mamba_ssm's MLP has up | gate, ours gate | up.
-void swap_halves(const Tensor& weight) {
-  const std::span<float> values = weight.span<float>();
-  std::rotate(values.begin(), values.begin() + weight.numel() / 2, values.end());
+void read_swapped_halves(const SafetensorsFile& file, const TensorView& stored,
+                         const Tensor& value) {
+  const Tensor theirs(make_allocator(Device{}), value.shape(), value.dtype(),
+                      MemoryTag::kWorkspace);
+  read_tensor(file, stored, theirs);
+  const std::int64_t rows = value.dim(0);
+  copy(value.slice(0, rows / 2), theirs.slice(rows / 2, rows));
+  copy(value.slice(rows / 2, rows), theirs.slice(0, rows / 2));
 }
 
 bool has_vocabulary(std::string_view name) {
@@ -164,11 +170,10 @@ void import_mamba2_weights(const SafetensorsFile& file, Hybrid& model) {
     const TensorView& stored = stored_tensor(file, parameter->name);
     if (has_vocabulary(parameter->name)) {
       read_vocabulary(file, stored, parameter->value, model.vocab_size());
+    } else if (parameter->name.ends_with(".mlp.fc1.weight")) {
+      read_swapped_halves(file, stored, parameter->value);
     } else {
       read_tensor(file, stored, parameter->value);
-    }
-    if (parameter->name.ends_with(".mlp.fc1.weight")) {
-      swap_halves(parameter->value);
     }
   }
 }

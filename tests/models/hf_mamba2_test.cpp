@@ -160,6 +160,13 @@ TEST_CASE("an MLP of mamba_ssm is read", "[models]") {
   Model in(config);
   import_mamba2_weights(SafetensorsFile(dir / "ssm.safetensors"), in.hybrid);
   check_same(out, in);
+
+  Hybrid in_f64(config, "mamba2");
+  in_f64.parameters().materialize(in.ctx.allocator(), DType::kF64);
+  import_mamba2_weights(SafetensorsFile(dir / "ssm.safetensors"), in_f64);
+  const char* fc1 = "backbone.layers.0.mlp.fc1.weight";
+  CHECK(values_of(in_f64.parameters().find(fc1)->value) ==
+        values_of(in.hybrid.parameters().find(fc1)->value));
 }
 
 TEST_CASE("a config.json that is not such a Mamba-2's is refused", "[models]") {
