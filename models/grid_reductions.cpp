@@ -4,7 +4,6 @@
 #include <vector>
 
 namespace ghost {
-
 namespace {
 
 /// Runs of neighbours in a group whose gradients are still each rank's own, [begin, end) in

@@ -427,10 +427,9 @@ void GradientSketch::write(Context& ctx, const GradientTarget& dweight, std::str
                            const Tensor& cotangent, FactorExchange* exchange) const {
   const std::int64_t rank = sketch_->rank();
   GradientFactors factors{.left = values_, .right = sketch_->values()};
-  const bool is_exchanged = exchange != nullptr && exchange->takes(dweight.grad, factors);
   const auto on_cpu = [&] {
     std::vector<Product> parts = products(ctx, site, cotangent);
-    if (is_exchanged) {
+    if (exchange != nullptr && exchange->takes(dweight.grad, factors)) {
       // The numbers in front are each rank's own: they travel in its factor.
       const Tensor scaled = ctx.empty_like(values_);
       copy(scaled, values_);

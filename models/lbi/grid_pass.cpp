@@ -51,12 +51,10 @@ Tensor GridPass::own_pullback(Context& ctx) {
   const std::int64_t batch = output_.dim(0);
   const std::int64_t width = output_.numel() / batch;
   if (!messages_.gives_pullback()) {
-    return ctx.zeros({batch, width, width}, output_.dtype());
+    return ctx.zeros({1, batch, width, width}, output_.dtype());
   }
   const Tensor all = regions_->pullbacks(ctx, own_.begin, own_.end);
-  return suffix_products(ctx, all, model_.config().suffix)
-      .slice(0, 1)
-      .reshape({batch, width, width});
+  return suffix_products(ctx, all, model_.config().suffix).slice(0, 1);
 }
 
 Tensor GridPass::output_cotangent(Context& ctx, const Tensor& dloss) {
@@ -90,7 +88,7 @@ BackwardReport GridPass::backward(Context& ctx, const Tensor& dloss) {
                             ? hand_on_and_backward(ctx, doutput)
                             : regions_->backward(ctx, own_.begin, own_.end, doutput);
   if (messages_.gives_pullback()) {
-    const Tensor expected = apply_matrices(ctx, as_cotangent(pullback_), doutput);
+    const Tensor expected = apply_matrices(ctx, pullback_, doutput);
     const double squares = squared_distance(dstate, expected);
     report.adjoint_rms = std::sqrt(squares / static_cast<double>(dstate.numel()));
     report.pullbacks = static_cast<std::int64_t>(own_.end - own_.begin);

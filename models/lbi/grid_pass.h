@@ -25,7 +25,7 @@ class GridPass {
   BackwardReport backward(Context& ctx, const Tensor& dloss);
 
  private:
-  /// Product of the own regions' pullbacks, [B, S r, S r]; zeros on the first rank.
+  /// Product of the own regions' pullbacks, [1, B, S r, S r]; zeros on the first rank.
   Tensor own_pullback(Context& ctx);
   /// Cotangent of this rank's output.
   Tensor output_cotangent(Context& ctx, const Tensor& dloss);
@@ -44,7 +44,7 @@ class GridPass {
   Tensor canvas_;         // first rank: as its tape knows it
   Tensor initial_state_;  // first rank
   Tensor output_;         // what this rank's regions return
-  Tensor pullback_;       // of the own regions, [B, S r, S r]; below the seed's owner
+  Tensor pullback_;       // of the own regions, [1, B, S r, S r]; below the seed's owner
   Tensor suffix_;         // from the seed to the output, [1, B, S r, S r]; undefined: they are one
   Tensor loss_;
 };

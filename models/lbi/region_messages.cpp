@@ -62,7 +62,7 @@ Tensor RegionMessages::suffix_of_pullbacks(Context& ctx, const Tensor& own,
 }
 
 Tensor RegionMessages::gathered_suffix(Context& ctx, const Tensor& own, SuffixMethod method) {
-  const Tensor all = ctx.empty(own.shape().with_first(seed_owner_), own.dtype());
+  const Tensor all = ctx.empty({seed_owner_, own.dim(1), own.dim(2), own.dim(3)}, own.dtype());
   pullbacks_->all_gather(own, all);
   if (rank_ + 1 == seed_owner_) {
     return {};
@@ -73,11 +73,11 @@ Tensor RegionMessages::gathered_suffix(Context& ctx, const Tensor& own, SuffixMe
 // Hillis and Steele over ranks: after the round of distance d the product has 2 d factors, or all.
 Tensor RegionMessages::scanned_suffix(Context& ctx, const Tensor& own) {
   const int num_suffixes = seed_owner_ - 1;
-  Tensor suffix = from_above(ctx, as_cotangent(own), /*distance=*/1, seed_owner_);
+  Tensor suffix = from_above(ctx, own, /*distance=*/1, seed_owner_);
   for (int distance = 1; distance < num_suffixes; distance *= 2) {
     const Tensor next = from_above(ctx, suffix, distance, num_suffixes);
     if (next.defined()) {
-      const Tensor pair = ctx.empty(own.shape().with_first(2), own.dtype());
+      const Tensor pair = ctx.empty({2, own.dim(1), own.dim(2), own.dim(3)}, own.dtype());
       copy(pair.slice(0, 1), suffix);
       copy(pair.slice(1, 2), next);
       suffix = suffix_products(ctx, pair, SuffixMethod::kChain).slice(0, 1);

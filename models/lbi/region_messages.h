@@ -48,9 +48,9 @@ class RegionMessages {
   /// returns.
   Tensor state(Context& ctx, const Shape& shape, DType dtype, const std::function<Tensor()>& make);
   void send_state(const Tensor& state);
-  /// Of the n ranks below the seed's owner with pullbacks Q [B, W, W], on rank k: the product
-  /// Q_(k+1) ... Q_(n-1), which takes the seed to the cotangent of this rank's output, [1, B, W,
-  /// W]. Undefined on the last of them. The first one's `own` counts for nothing.
+  /// Of the n ranks below the seed's owner with pullbacks Q [1, B, W, W], on rank k: the product
+  /// Q_(k+1) ... Q_(n-1), which takes the seed to the cotangent of this rank's output. Undefined on
+  /// the last of them. The first one's `own` counts for nothing.
   Tensor suffix_of_pullbacks(Context& ctx, const Tensor& own, const RegionsConfig& config);
   /// The cotangent that comes from above: the seed, or of a serial rank that of its output.
   void receive_adjoint(const Tensor& adjoint);

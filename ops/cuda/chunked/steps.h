@@ -9,6 +9,16 @@
 
 namespace ghost::cuda {
 
+/// e^S of a block.
+constexpr float decay_of_block(const float* sums, const ChunkSizes& n, std::int64_t block) {
+  return std::exp(sums[(block + 1) * n.chunk - 1]);
+}
+/// e^{S - s} of a token.
+constexpr float decay_behind(const float* sums, const ChunkSizes& n, std::uint32_t token) {
+  const std::int64_t last = (split(token, n.chunk).outer + std::int64_t{1}) * n.chunk - 1;
+  return std::exp(sums[last] - sums[token]);
+}
+
 /// s of every token. Over [E, M, H, L].
 struct SumDecays {
   const float* log_decays;
@@ -37,8 +47,7 @@ struct WeighInputs {
   template <typename Lanes>
   constexpr void operator()(std::uint32_t row, const Lanes& lanes) const {
     const std::uint32_t token = split(row, n.ranks).outer;
-    const std::int64_t last = (split(token, n.chunk).outer + std::int64_t{1}) * n.chunk - 1;
-    const float weight = std::exp(sums[last] - sums[token]) * sigma[token];
+    const float weight = decay_behind(sums, n, token) * sigma[token];
     for (std::int64_t p = lanes.index(); p < n.head_dim; p += Lanes::kCount) {
       const std::int64_t at = row * n.head_dim + p;
       weighted[at] = static_cast<T>(weight * static_cast<float>(x[at]));
@@ -66,8 +75,7 @@ struct PassStates {
       if (operands != nullptr) {
         operands[here] = static_cast<T>(state);
       }
-      const float total = sums[block_of(n, at.entry, c, at.head) * n.chunk + n.chunk - 1];
-      state = std::exp(total) * state + left;
+      state = decay_of_block(sums, n, block_of(n, at.entry, c, at.head)) * state + left;
     }
     if (final_state != nullptr) {
       final_state[i] = static_cast<T>(state);
@@ -96,8 +104,7 @@ struct PassCotangents {
       if (operands != nullptr) {
         operands[here] = static_cast<T>(after);
       }
-      const float total = sums[block_of(n, at.entry, c, at.head) * n.chunk + n.chunk - 1];
-      after = std::exp(total) * after + sent;
+      after = decay_of_block(sums, n, block_of(n, at.entry, c, at.head)) * after + sent;
     }
     if (dinitial != nullptr) {
       dinitial[i] = after;
@@ -123,7 +130,7 @@ struct CrossChunks {
     }
     sum = lanes.sum(sum);
     if (lanes.index() == 0) {
-      crossing[block] = std::exp(sums[(block + std::int64_t{1}) * n.chunk - 1]) * sum;
+      crossing[block] = decay_of_block(sums, n, block) * sum;
     }
   }
 };
@@ -255,8 +262,7 @@ struct ThroughStates {
   template <typename Lanes>
   constexpr void operator()(std::uint32_t row, const Lanes& lanes) const {
     const std::uint32_t token = split(row, n.ranks).outer;
-    const std::int64_t last = (split(token, n.chunk).outer + std::int64_t{1}) * n.chunk - 1;
-    const float to_end = std::exp(sums[last] - sums[token]);
+    const float to_end = decay_behind(sums, n, token);
     const float weight = to_end * sigma[token];
     float along_x = 0;
     for (std::int64_t p = lanes.index(); p < n.head_dim; p += Lanes::kCount) {
