@@ -9,7 +9,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build git
-  libfmt-dev libcli11-dev libyaml-cpp-dev nlohmann-json3-dev catch2
+  libfmt-dev libcli11-dev libeigen3-dev libyaml-cpp-dev nlohmann-json3-dev catch2
   libdnnl-dev ocl-icd-opencl-dev # the CMake package of libdnnl-dev looks for OpenCL
   librandom123-dev libpcre2-dev zlib1g-dev libcurl4-openssl-dev libssl-dev
   libopenmpi-dev openmpi-bin
