@@ -16,6 +16,7 @@
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
+#include "tools/train/serial_regions.h"
 #include "tools/train/whole_state.h"
 
 namespace ghost {
@@ -84,6 +85,11 @@ Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& 
   data_ = open_run_data(config_);
   std::string choice;
   config_ = resolve_residuals(config_, data_.vocab_size, &choice);
+  if (!choice.empty()) {
+    console_.note(choice);
+  }
+  choice.clear();
+  config_ = choose_serial_regions(config_, data_.vocab_size, device, grid_, &choice);
   if (!choice.empty()) {
     console_.note(choice);
   }
