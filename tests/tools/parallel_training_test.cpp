@@ -71,14 +71,22 @@ void write_run(const TemporaryDirectory& dir) {
   dir.write("gpt.yaml", rest + "model: {type: gpt, " + sizes + "}\n");
 }
 
-std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
+/// Tensors of the files KIND*.safetensors of a checkpoint, each in one of them.
+std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::path& checkpoint,
+                                                      const std::string& kind) {
   std::map<std::string, std::vector<double>> tensors;
-  for (const TensorView& stored : file.tensors()) {
-    REQUIRE(stored.dtype == "F64");
-    std::vector<double>& values = tensors[stored.name];
-    values.resize(stored.bytes.size() / sizeof(double));
-    std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoint)) {
+    if (!entry.path().filename().string().starts_with(kind)) {
+      continue;
+    }
+    const SafetensorsFile file(entry.path());
+    for (const TensorView& stored : file.tensors()) {
+      REQUIRE(stored.dtype == "F64");
+      REQUIRE(!tensors.contains(stored.name));
+      std::vector<double>& values = tensors[stored.name];
+      values.resize(stored.bytes.size() / sizeof(double));
+      std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+    }
   }
   return tensors;
 }
@@ -86,10 +94,10 @@ std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::pat
 /// Every number of two runs' checkpoints after the last step, over the largest of its tensor.
 void check_same_state(const TemporaryDirectory& dir, const std::string& run,
                       const std::string& expected_run) {
-  for (const std::string file : {"model.safetensors", "optimizer.safetensors"}) {
-    const std::string path = "/checkpoints/step-000020/" + file;
-    const auto found = tensors_of(dir / (run + path));
-    const auto expected = tensors_of(dir / (expected_run + path));
+  for (const std::string kind : {"model", "optimizer"}) {
+    const std::string path = "/checkpoints/step-000020";
+    const auto found = tensors_of(dir / (run + path), kind);
+    const auto expected = tensors_of(dir / (expected_run + path), kind);
     REQUIRE(found.size() == expected.size());
     for (const auto& [name, values] : expected) {
       const auto& others = found.at(name);
@@ -177,6 +185,10 @@ TEST_CASE("a checkpoint of four ranks goes on with one and two", "[tools][mpirun
                  "--set train.micro_steps=1");
   check_same_state(dir, "four", "one");
   check_same_log(dir, "four", "one");
+  for (const std::string file : {"model-00001-of-00002", "model-00002-of-00002",
+                                 "optimizer-00001-of-00002", "optimizer-00002-of-00002"}) {
+    CHECK(std::filesystem::exists(dir / ("four/checkpoints/step-000020/" + file + ".safetensors")));
+  }
   std::filesystem::remove_all(dir / "four/checkpoints/step-000020");
   for (const std::string run : {"alone", "regions", "replicas", "deep"}) {
     std::filesystem::copy(dir / "four", dir / run, std::filesystem::copy_options::recursive);
