@@ -5,6 +5,7 @@
 #include <map>
 #include <sstream>
 
+#include "engine/comm/nccl/nccl_communicator.h"
 #include "engine/io/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/tools/program.h"
@@ -258,6 +259,9 @@ TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools]
   check(2, "lbi.yaml --set model.regions.backward=tape " + key + "=2",
         "--set model.regions.backward: model.regions.backward is tape; expected scan, "
         "serial_adjoint or hybrid where parallel.region_ranks is 2");
+  check(2, "gpt.yaml --set parallel.transport=nccl",
+        std::string("parallel.transport is nccl; expected auto or mpi where ") +
+            (kHasNccl ? "device is cpu" : "the build has no NCCL"));
   check(2,
         "lbi.yaml --set run.dir=refused : -n 1 '" GHOST_BINARY
         "' train lbi.yaml --set train.seed=3",
@@ -265,6 +269,22 @@ TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools]
 }
 
 }  // namespace
+
+// Without NCCL there is nothing that such ranks could talk through, on a CPU neither.
+TEST_CASE("ranks of a launcher without MPI are refused on a CPU", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string variables =
+      "RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29555 '" GHOST_BINARY "' ";
+  const std::string line = "cd '" + dir.path().string() + "' && " + variables +
+                           "train gpt.yaml > .stdout 2> .stderr < /dev/null";
+  const int status = std::system(line.c_str());
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 2));
+  CHECK(text_of(dir / ".stderr") ==
+        std::string("error: RANK and WORLD_SIZE say that this is rank 1 of 2, which takes ") +
+            (kHasNccl ? "device: cuda" : "a build with CUDA and NCCL") +
+            "; expected mpirun, or one process\n");
+}
 
 TEST_CASE("a single process refuses region ranks", "[tools]") {
   const TemporaryDirectory dir;

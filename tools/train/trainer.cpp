@@ -16,6 +16,7 @@
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
+#include "tools/run/world.h"
 #include "tools/train/checkpoint_parts.h"
 #include "tools/train/serial_regions.h"
 
@@ -81,7 +82,7 @@ Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& 
       grid_(world, config_.parallel.region_ranks),
       directory_(config_.run.dir) {
   set_threads(config_.train.threads);
-  const Device device = parse_device(config_.device);
+  const Device device = rank_device(config_.device);
   data_ = open_run_data(config_);
   std::string choice;
   config_ = resolve_residuals(config_, data_.vocab_size, &choice);
