@@ -149,6 +149,9 @@ TEST_CASE("regions that do not fit are named", "[models]") {
   refused("serial_regions: -1", "serial_regions is -1; expected at least 0");
   refused("columns: -1", "columns is -1; expected a positive integer, or 0");
   refused("noise: -1", "noise is -1; expected at least 0");
+  CHECK_THROWS_WITH(read("type: mamba3, residual_in_f32: true, regions: {}"),
+                    "a.yaml:1: model.residual_in_f32 is true; expected false where the model has "
+                    "regions");
   CHECK_THROWS_WITH(read("regions: {depth: 2}"),
                     test::contains_text("a.yaml:1: unknown key model.regions.depth"));
 }
