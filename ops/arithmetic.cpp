@@ -3,6 +3,7 @@
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
 #include "ops/arithmetic_kernels.h"
+#include "ops/in_dtype.h"
 
 namespace ghost {
 namespace {
@@ -12,15 +13,6 @@ template <typename Args>
 void launch(const Context& ctx, const Args& args) {
   dispatch(
       ctx, [&] { cpu::arithmetic(args); }, [&] { cuda::arithmetic(args); });
-}
-
-Tensor converted(const Context& ctx, const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype) {
-    return x;
-  }
-  Tensor y = ctx.empty(x.shape(), dtype);
-  cast(y, x);
-  return y;
 }
 
 class AddOp final : public Op {
@@ -45,7 +37,7 @@ class AddOp final : public Op {
     const Tensor dy = pullback.dy();
     pullback.give(0, dy);
     if (pullback.wanted(1)) {
-      pullback.give(1, converted(ctx, dy, node.facts(1).dtype));
+      pullback.give(1, in_dtype(ctx, dy, node.facts(1).dtype));
     }
   }
 };
@@ -58,11 +50,11 @@ class ToDType final : public Op {
   ResidualSpecs residuals() const override { return {}; }
 
   Tensors forward(Context& ctx, Node& node) const override {
-    return {converted(ctx, node.input(0), dtype_)};
+    return {in_dtype(ctx, node.input(0), dtype_)};
   }
 
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    pullback.give(0, converted(ctx, pullback.dy(), node.facts(0).dtype));
+    pullback.give(0, in_dtype(ctx, pullback.dy(), node.facts(0).dtype));
   }
 
  private:

@@ -1,7 +1,7 @@
 #include "ops/rms_norm.h"
 
 #include "engine/autograd/pullback.h"
-#include "engine/tensor/primitives.h"
+#include "ops/in_dtype.h"
 #include "ops/partial_sums.h"
 #include "ops/rms_norm_kernels.h"
 
@@ -13,15 +13,6 @@ template <typename Args>
 void launch(const Context& ctx, const Args& args) {
   dispatch(
       ctx, [&] { cpu::rms_norm(args); }, [&] { cuda::rms_norm(args); });
-}
-
-Tensor as(const Context& ctx, const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype) {
-    return x;
-  }
-  Tensor y = ctx.empty(x.shape(), dtype);
-  cast(y, x);
-  return y;
 }
 
 // Kernels know one dtype, that of x: gain and dy come in and y goes out through it.
@@ -43,7 +34,7 @@ class RmsNorm final : public Op {
     const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
     const Tensor& gain = node.input(1);
     launch(ctx, RmsNormForward{.x = x,
-                               .gain = as(ctx, gain, x.dtype()),
+                               .gain = in_dtype(ctx, gain, x.dtype()),
                                .y = y,
                                .rstd = rstd,
                                .normalized = normalized,
@@ -51,16 +42,16 @@ class RmsNorm final : public Op {
     node.keep("x", keeps_normalized ? normalized : x);
     node.keep("gain", gain);
     node.keep("rstd", rstd);
-    return {as(ctx, y, gain.dtype())};
+    return {in_dtype(ctx, y, gain.dtype())};
   }
 
   // dy is [P, ..., C]. With n = x * rstd and g = dy * gain:
   //   dx = rstd * (g - n * mean(g * n)),   dgain = sum dy * n
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     const DType dtype = node.facts(0).dtype;
-    const Tensor dy = as(ctx, pullback.dy(), dtype);
+    const Tensor dy = in_dtype(ctx, pullback.dy(), dtype);
     RmsNormBackward args{.x = node.residual("x"),
-                         .gain = as(ctx, node.residual("gain"), dtype),
+                         .gain = in_dtype(ctx, node.residual("gain"), dtype),
                          .rstd = node.residual("rstd"),
                          .dy = dy,
                          .is_normalized = is_scaled(node.kept_as("x"))};
@@ -84,11 +75,11 @@ class RmsNorm final : public Op {
     const Tensor gain = node.residual("gain");
     Tensor y = ctx.empty_like(x);
     launch(ctx, RmsNormApply{.x = x,
-                             .gain = as(ctx, gain, x.dtype()),
+                             .gain = in_dtype(ctx, gain, x.dtype()),
                              .rstd = node.residual("rstd"),
                              .y = y,
                              .is_normalized = is_scaled(node.kept_as("x"))});
-    return as(ctx, y, gain.dtype());
+    return in_dtype(ctx, y, gain.dtype());
   }
 
  private:
