@@ -141,13 +141,14 @@ std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch&
                                            found->parameter, found->value, found->index)
                              : std::string("no gradient of this rank's parameters is the cause");
   }
-  ctx_.attach_observer([&](const Op& op, std::string_view module, const Tensors& outputs) {
+  ctx_.attach_observer([&](const Node& node, const Tensors& outputs) {
     for (const Tensor& output : outputs) {
       const auto found = description.empty() ? first_nonfinite(output) : std::nullopt;
       if (found.has_value()) {
         description =
             fmt::format("output {} of {} in {} is not finite at element {}", output.shape(),
-                        op.name(), module.empty() ? "the model" : module, found->index);
+                        node.op().name(), node.module().empty() ? "the model" : node.module(),
+                        found->index);
       }
     }
   });
