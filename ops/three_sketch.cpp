@@ -69,11 +69,7 @@ void ThreeSketch::update(const Context& ctx, const Tensor& a, const Tensor& prob
               "sketch update with A {} and probes {}; expected [n,{}] and at least as many rows of "
               "{} columns, in one dtype",
               a.shape(), probes.shape(), channels(), layout_.columns());
-  if (!update.is_further) {
-    scale(values_, update.beta);
-    ++updates_;
-    fill(clock_, static_cast<double>(updates_));
-  }
+  begin(update);
   const LinearWeightBackward args{.dy = a.reshape({rows, a.dim(-1)}),
                                   .x = probes.slice(0, rows),
                                   .dweight = values_,
@@ -82,6 +78,46 @@ void ThreeSketch::update(const Context& ctx, const Tensor& a, const Tensor& prob
   ctx.count_gemm({.m = channels(), .n = layout_.columns(), .k = rows});
   dispatch(
       ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
+}
+
+void ThreeSketch::update_product(const Context& ctx, const Tensor& b, const Tensor& weight,
+                                 const Tensor& probes, const Update& update) {
+  const std::int64_t rows = b.numel() / b.dim(-1);
+  GHOST_CHECK(weight.shape() == Shape({channels(), b.dim(-1)}) && probes.dim(0) >= rows &&
+                  probes.dim(1) == layout_.columns(),
+              "sketch update with B {}, weight {} and probes {}; expected a weight [{},{}] and at "
+              "least as many rows of {} columns",
+              b.shape(), weight.shape(), probes.shape(), channels(), b.dim(-1), layout_.columns());
+  begin(update);
+  // P^T B, in f32 where B is bf16; then its product with the weight in the dtype of B.
+  const Shape small({layout_.columns(), b.dim(-1)});
+  const Tensor sums = ctx.empty(small, values_.dtype());
+  const Tensor factor = b.dtype() == sums.dtype() ? sums : ctx.empty(small, b.dtype());
+  const LinearWeightBackward project{.dy = probes.slice(0, rows),
+                                     .x = b.reshape({rows, b.dim(-1)}),
+                                     .dweight = sums,
+                                     .accumulate = false,
+                                     .alpha = (1 - update.beta) * update.weight};
+  const LinearForward multiply{
+      .x = weight, .weight = factor, .bias = {}, .y = ctx.empty(values_.shape(), b.dtype())};
+  ctx.count_gemm({.m = layout_.columns(), .n = b.dim(-1), .k = rows});
+  ctx.count_gemm({.m = channels(), .n = layout_.columns(), .k = b.dim(-1)});
+  dispatch(
+      ctx, [&] { cpu::linear(project); }, [&] { cuda::linear(project); });
+  if (factor.dtype() != sums.dtype()) {
+    cast(factor, sums);
+  }
+  dispatch(
+      ctx, [&] { cpu::linear(multiply); }, [&] { cuda::linear(multiply); });
+  accumulate(values_, multiply.y);
+}
+
+void ThreeSketch::begin(const Update& update) {
+  if (!update.is_further) {
+    scale(values_, update.beta);
+    ++updates_;
+    fill(clock_, static_cast<double>(updates_));
+  }
 }
 
 void ThreeSketch::reset() {

@@ -82,6 +82,11 @@ class ThreeSketch {
   /// f32.
   void update(const Context& ctx, const Tensor& a, const Tensor& probes, const Update& update);
 
+  /// The same for A = B weight^T, an output that never exists as a whole, from B [n, c] and the
+  /// weight [d, c]: A^T P = weight (B^T P).
+  void update_product(const Context& ctx, const Tensor& b, const Tensor& weight,
+                      const Tensor& probes, const Update& update);
+
   /// Zeros, and no updates.
   void reset();
 
@@ -105,6 +110,8 @@ class ThreeSketch {
   DenseMatrix all() const;
 
  private:
+  void begin(const Update& update);
+
   ThreeSketchLayout layout_;
   Tensor values_;
   Tensor clock_;  // [1] f64: t, for checkpoints
