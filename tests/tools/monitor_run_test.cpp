@@ -55,9 +55,9 @@ std::vector<json> lines_of(const TemporaryDirectory& dir, const std::string& run
 }
 
 TEST_CASE("a monitor changes nothing in any training", "[tools]") {
-  const TemporaryDirectory dir;
   const std::string last = "/checkpoints/step-000012/model.safetensors";
   for (const std::string& model : {kGpt, kHybrid, kRegions}) {
+    const TemporaryDirectory dir;
     write_run(dir, model);
     for (const std::string residuals :
          {"", " --set residuals.preset=basis+recompute --set residuals.sketch.rank=6"}) {
@@ -143,7 +143,7 @@ TEST_CASE("a monitored run says what it has seen", "[tools]") {
   }
   const double whole = lines_of(dir, "run", "train").at(10).at("grad_norm");
   CHECK(squares < whole * whole);
-  CHECK(squares > 0.3 * whole * whole);
+  CHECK(squares > 0.1 * whole * whole);  // the rest is of embeddings and norms
   const json correlation = lines_of(dir, "run", "correlation").at(0);
   CHECK(correlation.at("observations") == 3);
   CHECK(correlation.at("z_fro").at("modules").size() == 9);
@@ -204,12 +204,13 @@ TEST_CASE("what a monitor cannot do is refused", "[tools]") {
   write_run(dir, kGpt);
   const std::string at = "train tiny.yaml --set run.dir=run --set ";
   test::check_refused(dir, at + "monitor.every=0", 2,
-                      "--set monitor.every=0: monitor.every is 0; expected a positive integer");
+                      "--set monitor.every: monitor.every is 0; expected a positive integer");
   test::check_refused(dir, at + "monitor.modules=nothing", 2,
                       "monitor.modules is \"nothing\"; expected a glob that matches a linear, as "
                       "blocks.0.attn.c_attn");
-  write_run(dir, kRegions);
-  const auto refused = run_program(dir, at + "monitor.every=1 --set parallel.region_ranks=2");
+  const TemporaryDirectory other;
+  write_run(other, kRegions);
+  const auto refused = run_program(other, at + "monitor.every=1 --set parallel.region_ranks=2");
   CHECK(refused.code == 2);
   CHECK(refused.err.find("monitor is here; expected no such section where "
                          "parallel.region_ranks is 2") != std::string::npos);

@@ -9,7 +9,7 @@ namespace ghost {
 
 /// The `monitor` section: what is watched while a run trains. Training itself is the same with it.
 struct MonitorConfig {
-  std::int64_t every = 10;
+  std::int64_t every = 20;
   std::int64_t rank = 4;
   double beta = 0.95;
   std::string modules = "*";
