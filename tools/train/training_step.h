@@ -64,6 +64,7 @@ class TrainingStep {
   /// keeping residuals remember, and behind `monitor.` what the monitor does.
   std::vector<NamedTensor> state() const;
   /// Makes room for remembered tensors that `state` does not have yet, by the names it would give.
+  /// Ranks that share a model's regions start to remember anew: they leave these undefined.
   void expect_state(std::span<const std::pair<std::string, Shape>> stored);
   /// `state` as far as a checkpoint with these tensors has it: one of a run without a monitor has
   /// nothing for a new monitor, and what another monitor has left is passed over.
@@ -92,6 +93,7 @@ class TrainingStep {
   StateStore state_store_;
   std::optional<Monitor> monitor_;
   JacobianWatch jacobians_;
+  std::vector<std::string> not_remembered_;
   Tape tape_;
   TokenBatch batch_;
   Tensor losses_;  // [micro_steps]
