@@ -10,6 +10,7 @@ find_package(ZLIB REQUIRED)
 find_package(CURL REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(dnnl REQUIRED CONFIG)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 
 # Random123 and PCRE2 ship no CMake package in Debian 12.
 find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
@@ -62,7 +63,7 @@ endfunction()
 
 message(STATUS "Ghostgrad ${PROJECT_VERSION} builds on")
 message(STATUS "  fmt ${fmt_VERSION}, CLI11 ${CLI11_VERSION}, yaml-cpp ${yaml-cpp_VERSION}, nlohmann-json ${nlohmann_json_VERSION}")
-message(STATUS "  oneDNN ${dnnl_VERSION}, OpenMP ${OpenMP_CXX_VERSION}, zlib ${ZLIB_VERSION_STRING}, libcurl ${CURL_VERSION_STRING}, OpenSSL ${OPENSSL_VERSION}")
+message(STATUS "  oneDNN ${dnnl_VERSION}, Eigen ${Eigen3_VERSION}, OpenMP ${OpenMP_CXX_VERSION}, zlib ${ZLIB_VERSION_STRING}, libcurl ${CURL_VERSION_STRING}, OpenSSL ${OPENSSL_VERSION}")
 message(STATUS "  Random123: ${RANDOM123_INCLUDE_DIR}, PCRE2: ${PCRE2_LIBRARY}")
 ghost_report("Catch2" "${Catch2_VERSION}" "GHOSTGRAD_TESTS is off, no tests are built")
 ghost_report("MPI" "${MPI_CXX_VERSION}" "runs use one process")

@@ -33,7 +33,7 @@ Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {
   Node node(*this, std::move(op), std::move(inputs), is_recorded);
   Tensors outputs = rule.forward(*this, node);
   if (observer_ && needs_outputs()) {
-    observer_(rule, module_, outputs);
+    observer_(node, outputs);
   }
   if (is_recorded) {
     tape_->append(std::move(node), outputs);

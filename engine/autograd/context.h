@@ -108,8 +108,9 @@ class Context {
     }
   }
 
-  /// Called after every op with its outputs, recorded or not: to look for what went wrong.
-  using Observer = std::function<void(const Op& op, std::string_view module, const Tensors&)>;
+  /// Called after every op with its outputs, recorded or not; the node still has the inputs. To
+  /// look for what went wrong, or to take statistics.
+  using Observer = std::function<void(const Node& node, const Tensors& outputs)>;
   void attach_observer(Observer observer) { observer_ = std::move(observer); }
 
   /// Path of the module that runs, as blocks.0.mlp.c_fc.

@@ -15,9 +15,14 @@ class StateStore {
  public:
   explicit StateStore(std::shared_ptr<Allocator> allocator) : allocator_(std::move(allocator)) {}
 
-  /// The f64 tensor of that name; zeros when it is new. Throws ghost::Error when it has another
-  /// shape.
-  Tensor get(const std::string& name, const Shape& shape);
+  /// The tensor of that name; zeros when it is new, cast when it has been found in a checkpoint.
+  /// Throws ghost::Error when it has another shape.
+  Tensor get(const std::string& name, const Shape& shape, DType dtype = DType::kF64,
+             MemoryTag tag = MemoryTag::kOptimizer);
+  /// The tensor of that name, or an undefined one.
+  Tensor find(const std::string& name) const;
+  /// Drops every tensor whose name begins so.
+  void forget(const std::string& prefix);
   const std::map<std::string, Tensor>& all() const { return tensors_; }
 
  private:

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "engine/autograd/context.h"
 
 namespace ghost {
@@ -12,6 +14,16 @@ struct JacobianStatistics {
   double local_frobenius = 0;   // Frobenius norm / sqrt(r), mean over k
   double suffix_frobenius = 0;  // likewise
 };
+
+/// Largest singular values, means over the batch; by power iterations, so at most too small by what
+/// these leave.
+struct JacobianNorms {
+  std::vector<double> local;   // of P_k, k = 0..n-1
+  std::vector<double> suffix;  // of P_k ... P_(n-1), k = 0..n-1
+};
+
+/// Of pullbacks [n, B, r, r].
+JacobianNorms jacobian_norms(Context& ctx, const Tensor& pullbacks);
 
 /// Of pullbacks [n, B, r, r]; `n` is K where the last region's is among them.
 JacobianStatistics jacobian_statistics(Context& ctx, const Tensor& pullbacks);

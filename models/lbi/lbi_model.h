@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -70,6 +71,13 @@ class LbiModel final : public LanguageModel {
   /// Of the last backward pass with regions of their own.
   const BackwardReport& last_backward() const { return last_backward_; }
 
+  /// Called by backward passes with the pullbacks that they form, [n, B, S r, S r] of n regions
+  /// from `first` on: those of scan and hybrid, in one process.
+  using PullbackObserver =
+      std::function<void(Context& ctx, std::size_t first, const Tensor& pullbacks)>;
+  void attach_pullback_observer(PullbackObserver observer) { pullbacks_ = std::move(observer); }
+  const PullbackObserver& pullback_observer() const { return pullbacks_; }
+
  private:
   RegionsConfig config_;
   std::unique_ptr<LayeredModel> model_;
@@ -77,6 +85,7 @@ class LbiModel final : public LanguageModel {
   InterfaceMlp initial_encoder_;
   std::vector<Region> regions_;
   BackwardReport last_backward_;
+  PullbackObserver pullbacks_;
 };
 
 /// `targets` without those of positions before `first_scored`, which become -1.

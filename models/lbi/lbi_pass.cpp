@@ -34,6 +34,9 @@ Tensor LbiPass::backward_by_scan(Context& ctx, std::size_t begin, std::size_t en
     return regions_->backward(ctx, begin, end, seed);
   }
   const Tensor matrices = regions_->pullbacks(ctx, begin + 1, end);
+  if (model_.pullback_observer()) {
+    model_.pullback_observer()(ctx, begin + 1, matrices);
+  }
   const Tensor adjoints =  // of the states of regions begin + 1 to end
       apply_matrices(ctx, suffix_products(ctx, matrices, model_.config().suffix), seed);
   report.pullbacks = matrices.dim(0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "engine/tensor/primitives.h"
 #include "ops/linear.h"
@@ -22,9 +23,10 @@ const Function kFunctions[] = {
     [](Context& ctx, const Tensor& x) { return gelu(ctx, x, GeluForm::kErf); },
     [](Context& ctx, const Tensor& x) { return gelu(ctx, x, GeluForm::kTanh); },
     [](Context& ctx, const Tensor& x) { return silu(ctx, x); },
+    [](Context& ctx, const Tensor& x) { return tanh(ctx, x); },
 };
 
-TEST_CASE("gelu and silu satisfy the op contract", "[ops]") {
+TEST_CASE("activations satisfy the op contract", "[ops]") {
   for (const Function function : kFunctions) {
     for (const Shape& shape : {Shape{1}, Shape{3, 33}, Shape{2, 3, 19}}) {
       test::check_op({.inputs = {{normal(shape, 1)}},
@@ -35,7 +37,7 @@ TEST_CASE("gelu and silu satisfy the op contract", "[ops]") {
 }
 
 // x Phi(x) with Phi(1) = 0.8413447460685429; the tanh form and silu from their formulas.
-TEST_CASE("gelu and silu take known values", "[ops]") {
+TEST_CASE("activations take known values", "[ops]") {
   Context ctx(Device{});
   const Tensor x = tensor_of({3}, {-1, 0, 1});
   const auto exact = values_of(gelu(ctx, x, GeluForm::kErf));
@@ -47,10 +49,13 @@ TEST_CASE("gelu and silu take known values", "[ops]") {
   const auto swish = values_of(silu(ctx, x));
   CHECK(swish[0] == Approx(-0.2689414213699951).epsilon(1e-14));
   CHECK(swish[2] == Approx(0.7310585786300049).epsilon(1e-14));
+  const auto hyperbolic = values_of(tanh(ctx, x));
+  CHECK(hyperbolic[0] == Approx(-0.7615941559557649).epsilon(1e-14));
+  CHECK(hyperbolic[1] == 0);
 }
 
 // Enough elements for every lane, the remainder loop and several threads.
-TEST_CASE("gelu and silu in f32 follow f64 from tail to tail", "[ops]") {
+TEST_CASE("activations in f32 follow f64 from tail to tail", "[ops]") {
   Context ctx(Device{});
   constexpr std::int64_t kCount = 20011;
   const Tensor x = ctx.empty({kCount}, DType::kF32);
@@ -71,7 +76,7 @@ TEST_CASE("gelu and silu in f32 follow f64 from tail to tail", "[ops]") {
   }
 }
 
-TEST_CASE("gelu and silu hand NaN on", "[ops]") {
+TEST_CASE("activations hand NaN on", "[ops]") {
   Context ctx(Device{});
   const Tensor x = ctx.empty({37}, DType::kF32);
   fill(x, std::numeric_limits<double>::quiet_NaN());
@@ -109,7 +114,7 @@ TEST_CASE("derivatives of gelu and silu lie within -0.1290 and 1.1290", "[ops]")
     x.data<double>()[i] = static_cast<double>(i - kCount / 2) * 1e-3;
   }
   const Tensor ones = tensor_of({1, kCount}, std::vector<double>(kCount, 1.0));
-  for (const Function function : kFunctions) {
+  for (const Function function : std::span(kFunctions).first(3)) {
     const auto derivative = pulled_back(function, Keep::kExact, x, ones);
     const auto [low, high] = std::minmax_element(derivative.begin(), derivative.end());
     CHECK(*low > -0.1290);
@@ -199,7 +204,7 @@ TEST_CASE("what reads an activation without its input keeps it", "[ops]") {
   CHECK(keep_of_linear(Keep::kDerivative4) == Keep::kExact);
 }
 
-TEST_CASE("gelu and silu make their output again from x", "[ops]") {
+TEST_CASE("activations make their output again from x", "[ops]") {
   Context ctx(Device{});
   for (const Function function : kFunctions) {
     Tape tape;

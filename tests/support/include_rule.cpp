@@ -46,6 +46,7 @@ const std::vector<Vendor>& vendors() {
       {"mpi.h", {"engine/comm/"}},
       {"oneapi/dnnl", {"ops/cpu/"}},
       {"dnnl", {"ops/cpu/"}},
+      {"Eigen/", {"ops/dense_matrix.cpp"}},
       {"yaml-cpp/", {"engine/config/"}},
       {"curl/", {"data/"}},
       {"zlib", {"data/"}},

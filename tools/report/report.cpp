@@ -14,6 +14,7 @@
 #include "tools/report/html_text.h"
 #include "tools/report/line_chart.h"
 #include "tools/report/memory_bars.h"
+#include "tools/report/monitor_section.h"
 #include "tools/report/page_style.h"
 #include "tools/report/protocol_section.h"
 
@@ -383,8 +384,8 @@ std::string render_report(std::span<const RunLog> logs) {
       runs.size() == 1 ? "Ghostgrad run, " + escape_html(runs.front().dir.string())
                        : fmt::format("{} Ghostgrad runs", runs.size()));
   html += runs.size() == 1 ? render_tiles(runs.front()) : render_comparison(runs);
-  html += "<h2>Curves</h2>\n" + render_charts(runs) + render_protocol(runs) + render_events(runs) +
-          render_configs(runs);
+  html += "<h2>Curves</h2>\n" + render_charts(runs) + render_monitor(runs) + render_protocol(runs) +
+          render_events(runs) + render_configs(runs);
   return html + "</main>\n</body>\n</html>\n";
 }
 

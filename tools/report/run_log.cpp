@@ -58,6 +58,55 @@ class Line {
     return at->get<std::string>();
   }
 
+  /// NaN for null; empty for an absent key.
+  std::vector<double> numbers(const char* key) const {
+    const auto at = object_.find(key);
+    std::vector<double> values;
+    if (at == object_.end()) {
+      return values;
+    }
+    if (!at->is_array()) {
+      wrong_type(key, "an array of numbers", *at);
+    }
+    for (const Json& value : *at) {
+      if (!value.is_number() && !value.is_null()) {
+        wrong_type(key, "an array of numbers", *at);
+      }
+      values.push_back(value.is_null() ? kNan : value.get<double>());
+    }
+    return values;
+  }
+
+  /// Empty for an absent key.
+  std::vector<std::string> texts(const char* key) const {
+    const auto at = object_.find(key);
+    std::vector<std::string> values;
+    if (at == object_.end()) {
+      return values;
+    }
+    const bool is_list =
+        at->is_array() &&
+        std::all_of(at->begin(), at->end(), [](const Json& text) { return text.is_string(); });
+    if (!is_list) {
+      wrong_type(key, "an array of strings", *at);
+    }
+    return at->get<std::vector<std::string>>();
+  }
+
+  /// The object under a key; nothing for an absent key.
+  template <typename Read>
+  void inside(const char* key, Read&& read) const {
+    const auto at = object_.find(key);
+    if (at == object_.end() || at->is_null()) {
+      return;
+    }
+    if (!at->is_object()) {
+      wrong_type(key, "an object", *at);
+    }
+    const std::string where = fmt::format("{}: {}", where_, key);
+    read(Line(*at, where));
+  }
+
   void read_memory(RunLog& log) const {
     const auto raise = [this](const char* key, std::int64_t& most) {
       if (const double bytes = number(key); bytes > 0) {
@@ -113,7 +162,36 @@ void read_start(const Line& line, RunFacts& facts) {
            .peak_flops = line.number("peak_flops"),
            .threads = line.number("threads"),
            .tokens_per_step = line.number("tokens_per_step"),
-           .steps = line.number("steps")};
+           .steps = line.number("steps"),
+           .monitor_modules = {},
+           .monitor_bytes = 0};
+  line.inside("monitor", [&](const Line& monitor) {
+    facts.monitor_modules = monitor.texts("modules");
+    facts.monitor_bytes = monitor.number("state_bytes");
+  });
+}
+
+MonitorPoint read_observation(const Line& line) {
+  MonitorPoint point{.step = line.step()};
+  for (std::size_t i = 0; i < kMonitorCurves.size(); ++i) {
+    point.values[i] = line.numbers(kMonitorCurves[i]);
+  }
+  if (const double first = line.number("jacobian/first_region"); std::isfinite(first)) {
+    point.first_region = static_cast<std::int64_t>(first);
+  }
+  point.jacobian_local = line.numbers("jacobian/local");
+  point.jacobian_suffix = line.numbers("jacobian/suffix");
+  return point;
+}
+
+void read_correlations(const Line& line, RunLog& log) {
+  log.correlations.clear();
+  for (const char* proxy : {"z_fro", "act_norm", "grad_sketch_norm"}) {
+    line.inside(proxy, [&](const Line& of) {
+      log.correlations.push_back(
+          {.proxy = proxy, .overall = of.number("overall"), .modules = of.numbers("modules")});
+    });
+  }
 }
 
 /// Drops what a resumed run does again: the points at `step` and later.
@@ -149,8 +227,16 @@ void read_line(const Line& line, RunLog& log) {
                          .val_loss = line.number("val_loss"),
                          .train_loss = line.number("train_loss")});
   } else if (kind == "event") {
-    log.events.push_back(
-        {.step = line.step(), .event = line.text("event"), .detail = line.text("detail")});
+    log.events.push_back({.step = line.step(),
+                          .event = line.text("event"),
+                          .detail = line.text("detail"),
+                          .alarm = line.text("alarm"),
+                          .modules = line.texts("modules")});
+  } else if (kind == "monitor") {
+    drop_from(log.monitor, line.step());
+    log.monitor.push_back(read_observation(line));
+  } else if (kind == "correlation") {
+    read_correlations(line, log);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -27,7 +28,9 @@ struct RunFacts {
   double peak_flops = 0;
   double threads = 0;
   double tokens_per_step = 0;
-  double steps = 0;  // planned
+  double steps = 0;                          // planned
+  std::vector<std::string> monitor_modules;  // in the order of `monitor` lines
+  double monitor_bytes = 0;                  // of the monitor's state
 };
 
 /// One `train` line.
@@ -49,11 +52,33 @@ struct EvalPoint {
   double train_loss = 0;
 };
 
-/// One `event` line: resume, checkpoint, nonfinite, stop.
+/// One `event` line: resume, checkpoint, nonfinite, stop, alarm, alarm_over.
 struct RunEvent {
   std::int64_t step = 0;
   std::string event;
   std::string detail;
+  std::string alarm{};                 // its kind, where the event is one of an alarm
+  std::vector<std::string> modules{};  // where it is on or over
+};
+
+/// Metrics of a monitor that the report draws, as `monitor` lines name them.
+inline constexpr std::array<const char*, 6> kMonitorCurves = {
+    "z_fro", "act_norm", "y_stable_rank", "grad_norm", "grad_sketch_norm", "signal_share"};
+
+/// One `monitor` line: numbers of each module, NaN where there is none.
+struct MonitorPoint {
+  std::int64_t step = 0;
+  std::array<std::vector<double>, kMonitorCurves.size()> values;
+  std::int64_t first_region = 0;
+  std::vector<double> jacobian_local;   // of regions from first_region on; empty without regions
+  std::vector<double> jacobian_suffix;  // likewise
+};
+
+/// The last `correlation` line: of each proxy with the exact gradient norm.
+struct ProxyCorrelation {
+  std::string proxy;
+  double overall = 0;
+  std::vector<double> modules;
 };
 
 /// The largest figures that any line gives for one memory tag.
@@ -65,15 +90,17 @@ struct TagPeak {
 struct RunLog {
   std::filesystem::path dir;
   RunFacts facts;
-  std::vector<TrainPoint> train;    // ascending steps
-  std::vector<EvalPoint> evals;     // ascending steps
-  std::vector<RunEvent> events;     // in the order of the file
-  std::vector<TagPeak> memory;      // in the order of the file's first mention
-  std::int64_t kept_bytes = 0;      // most residuals and sketches at once; 0: not logged
-  std::int64_t reserved_bytes = 0;  // most bytes held from the system at once; 0: not logged
-  std::int64_t repeated_lines = 0;  // superseded: a resumed run did these steps again
-  bool has_torn_end = false;        // the last line was cut short, and left out
-  std::string config;               // text of config.yaml; empty when there is none
+  std::vector<TrainPoint> train;      // ascending steps
+  std::vector<EvalPoint> evals;       // ascending steps
+  std::vector<RunEvent> events;       // in the order of the file
+  std::vector<TagPeak> memory;        // in the order of the file's first mention
+  std::int64_t kept_bytes = 0;        // most residuals and sketches at once; 0: not logged
+  std::int64_t reserved_bytes = 0;    // most bytes held from the system at once; 0: not logged
+  std::int64_t repeated_lines = 0;    // superseded: a resumed run did these steps again
+  bool has_torn_end = false;          // the last line was cut short, and left out
+  std::vector<MonitorPoint> monitor;  // ascending steps
+  std::vector<ProxyCorrelation> correlations;
+  std::string config;  // text of config.yaml; empty when there is none
 
   /// protocol.json, where the run has been evaluated with it.
   std::optional<ProtocolResult> protocol;

@@ -20,6 +20,8 @@ void validate_ranks_of_model(const Config& config) {
   const bool is_remembered = ranks == 1 || !config.residuals.sketch.wiener;
   check_range(is_remembered, "residuals.sketch.wiener", true,
               fmt::format("false where parallel.region_ranks is {}", ranks));
+  check_range(ranks == 1 || !config.monitor.has_value(), "monitor", "here",
+              fmt::format("no such section where parallel.region_ranks is {}", ranks));
 }
 
 }  // namespace
@@ -53,6 +55,9 @@ void ParallelConfig::validate(const std::string& prefix) const {
 void Config::choose_fields(const ConfigNode& root) {
   if (const ConfigNode* section = root.find("model")) {
     model.choose_fields(*section);
+  }
+  if (root.find("monitor") != nullptr && !monitor.has_value()) {
+    monitor.emplace();
   }
 }
 

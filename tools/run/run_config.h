@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "models/model_config.h"
 #include "ops/optim/optimizer.h"
 #include "ops/optim/schedule.h"
+#include "tools/monitor/monitor_config.h"
 
 namespace ghost {
 
@@ -158,6 +160,7 @@ struct Config {
   ResidualsConfig residuals;
   EvalConfig eval;
   CheckpointConfig checkpoint;
+  std::optional<MonitorConfig> monitor;  // where the file has the section
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -172,6 +175,9 @@ struct Config {
     visit("residuals", residuals, "");
     visit("eval", eval, "");
     visit("checkpoint", checkpoint, "");
+    if (monitor.has_value()) {
+      visit("monitor", *monitor, "");
+    }
   }
   void choose_fields(const ConfigNode& root);
   void validate(const std::string& prefix) const;

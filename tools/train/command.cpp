@@ -28,6 +28,16 @@ struct ModelKeys {
   }
 };
 
+/// The section that has keys where it is there.
+struct MonitorKeys {
+  MonitorConfig monitor;
+
+  template <typename Visit>
+  void each_field(Visit&& visit) {
+    visit("monitor", monitor, "");
+  }
+};
+
 void list_keys() {
   std::cout << describe_config<Config>();
   for (const auto& [type, name] : EnumNames<ModelType>::kNames) {
@@ -36,6 +46,7 @@ void list_keys() {
                 << describe_config(ModelKeys{.model = {.type = type}});
     }
   }
+  std::cout << "\nwith a section monitor:\n" << describe_config(MonitorKeys{});
 }
 
 void train(const TrainOptions& options) {

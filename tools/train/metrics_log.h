@@ -9,6 +9,7 @@
 #include "engine/memory/allocator.h"
 #include "models/rank_grid.h"
 #include "tools/console/step_line.h"
+#include "tools/monitor/monitor.h"
 #include "tools/run/run_config.h"
 
 namespace ghost {
@@ -19,8 +20,8 @@ struct PeakFlops {
   std::string source;
 };
 
-/// metrics.jsonl of a run: one object a line, of kind start, train, eval or event. Numbers that are
-/// not finite are written as null.
+/// metrics.jsonl of a run: one object a line, of kind start, train, eval, event, monitor or
+/// correlation. Numbers that are not finite are written as null.
 class MetricsLog {
  public:
   explicit MetricsLog(const std::filesystem::path& path) : file_(path) {}
@@ -34,6 +35,7 @@ class MetricsLog {
     int threads;
     std::int64_t replicas = 1;
     std::int64_t region_ranks = 1;
+    const Monitor* monitor = nullptr;  // null: there is none
   };
   void start(const Start& start);
   /// `messages`: of the step, summed over `ranks` ranks; null for a single one. Times are written
@@ -45,6 +47,10 @@ class MetricsLog {
   void train(const StepLine& line, std::int64_t tokens, const Allocator& memory,
              const Messages& messages);
   void eval(const EvalLine& line);
+  /// A line of kind monitor, an array a metric in the order of the start line's modules, and one of
+  /// kind event for each kind of alarm that has gone on or off.
+  void observation(const MonitorRecord& record, const std::vector<MonitoredModule>& modules);
+  void correlations(std::int64_t step, const ProxyCorrelations& correlations);
   void event(std::int64_t step, std::string_view event, std::string_view detail);
 
   std::int64_t size() const { return file_.size(); }

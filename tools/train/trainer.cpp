@@ -14,6 +14,7 @@
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/residual_plans.h"
+#include "tools/monitor/monitor_text.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
 #include "tools/run/world.h"
@@ -149,8 +150,9 @@ void Trainer::write_run_files() const {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
-  step_->expect_state(optimizer_tensors(checkpoint));
-  load_optimizer(checkpoint, step_->state());
+  const auto stored = optimizer_tensors(checkpoint);
+  step_->expect_state(stored);
+  load_optimizer(checkpoint, step_->state_in(stored));
   if (is_writer()) {
     metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
     metrics_->event(state_.step, "resume", checkpoint.filename().string());
@@ -172,7 +174,8 @@ void Trainer::begin(StartMode mode) {
                    .peak = peak_,
                    .threads = omp_get_max_threads(),
                    .replicas = grid_.num_replicas(),
-                   .region_ranks = grid_.num_region_ranks()});
+                   .region_ranks = grid_.num_region_ranks(),
+                   .monitor = step_->monitor()});
 }
 
 void Trainer::announce() {
@@ -193,6 +196,9 @@ void Trainer::announce() {
                             format_count(data_.val.has_value() ? data_.val->num_tokens() : 0)));
   if (peak_.flops.has_value()) {
     console_.note(fmt::format("MFU of {}", peak_.source));
+  }
+  if (step_->monitor() != nullptr) {
+    console_.note(describe_monitor(*step_->monitor(), *config_.monitor));
   }
   console_.note(fmt::format("run directory: {}", directory_.root().string()));
 }
@@ -235,6 +241,7 @@ void Trainer::run(const StopSignal& stop) {
                               stop.name(), state_.step, directory_.root().string()));
   } else {
     save_checkpoint();  // a run of no steps has not reached one yet
+    log_correlations();
   }
   console_.finish();
 }
@@ -253,6 +260,9 @@ StepFacts Trainer::train_step() {
   step_began_ = Clock::now();
   step_->context().meter().reset_peaks();
   const StepFacts facts = step_->run(state_.step, batches_of(state_.step));
+  if (facts.observed.has_value()) {
+    log_observation(*facts.observed);
+  }
   if (!facts.is_finite) {
     handle_nonfinite(facts);
   }
@@ -260,6 +270,29 @@ StepFacts Trainer::train_step() {
   state_.tokens += tokens_per_step();
   state_.val_loss.reset();
   return facts;
+}
+
+void Trainer::log_observation(const MonitorRecord& record) {
+  const std::vector<MonitoredModule>& modules = step_->monitor()->modules();
+  for (const std::string& line : alarm_lines(record, modules)) {
+    console_.warn(line);
+  }
+  if (is_writer()) {
+    metrics_->observation(record, modules);
+  }
+}
+
+void Trainer::log_correlations() {
+  const Monitor* monitor = step_->monitor();
+  if (monitor == nullptr || monitor->correlations().observations == 0) {
+    return;
+  }
+  for (const std::string& line : correlation_lines(monitor->correlations(), monitor->modules())) {
+    console_.note(line);
+  }
+  if (is_writer()) {
+    metrics_->correlations(state_.step, monitor->correlations());
+  }
 }
 
 void Trainer::handle_nonfinite(const StepFacts& facts) {

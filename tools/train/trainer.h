@@ -48,6 +48,8 @@ class Trainer {
   bool stops(const StopSignal& stop);
   StepFacts train_step();
   void log_step(const StepFacts& facts);
+  void log_observation(const MonitorRecord& record);
+  void log_correlations();
   void handle_nonfinite(const StepFacts& facts);
   void evaluate();
   void save_checkpoint();

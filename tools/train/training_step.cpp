@@ -14,6 +14,7 @@ namespace ghost {
 namespace {
 
 const std::string kStorePrefix = "store.";
+const std::string kMonitorPrefix = "monitor.";
 
 }  // namespace
 
@@ -40,6 +41,30 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
     factors_.emplace(*placement.grid, config.train.micro_steps);
     ctx_.attach_factor_exchange(&*factors_);
   }
+  if (config.monitor.has_value()) {
+    make_monitor();
+  }
+}
+
+void TrainingStep::make_monitor() {
+  const bool is_alone = placement_.is_alone();
+  RankGrid* grid = placement_.grid;
+  monitor_.emplace(ctx_, model_.parameters(),
+                   Monitor::Setup{.config = *config_.monitor,
+                                  .seed = static_cast<std::uint64_t>(config_.train.seed),
+                                  .micro_steps = config_.train.micro_steps,
+                                  .replica = is_alone ? 0 : grid->replica(),
+                                  .replicas = placement_.replicas(),
+                                  .dtype = parameter_dtype(config_.train.dtype),
+                                  .sum_over_replicas =
+                                      [grid](std::span<double> numbers) {
+                                        grid->sum(MessageKind::kControl, grid->replicas(), numbers);
+                                      }},
+                   [&](Context& dry) {
+                     const Shape shape{config_.train.batch_size, config_.train.seq_len};
+                     const Tensor tokens = dry.empty(shape, DType::kI32, MemoryTag::kBatch);
+                     model_.loss(dry, tokens, tokens);
+                   });
 }
 
 std::vector<NamedTensor> TrainingStep::state() const {
@@ -49,6 +74,33 @@ std::vector<NamedTensor> TrainingStep::state() const {
   }
   for (const std::string& name : not_remembered_) {
     out.push_back({name, {}});
+  }
+  if (monitor_.has_value()) {
+    for (NamedTensor& named : monitor_->state()) {
+      out.push_back({kMonitorPrefix + named.name, named.tensor});
+    }
+  }
+  return out;
+}
+
+std::vector<NamedTensor> TrainingStep::state_in(
+    std::span<const std::pair<std::string, Shape>> stored) const {
+  const auto is_stored = [&](const NamedTensor& named) {
+    return std::any_of(stored.begin(), stored.end(),
+                       [&](const auto& known) { return known.first == named.name; });
+  };
+  std::vector<NamedTensor> out;
+  for (NamedTensor& named : state()) {
+    if (!named.name.starts_with(kMonitorPrefix) || is_stored(named)) {
+      out.push_back(std::move(named));
+    }
+  }
+  for (const auto& [name, shape] : stored) {
+    const bool is_known = std::any_of(
+        out.begin(), out.end(), [&name = name](const auto& named) { return named.name == name; });
+    if (name.starts_with(kMonitorPrefix) && !is_known) {
+      out.push_back({name, Tensor{}});
+    }
   }
   return out;
 }
@@ -72,6 +124,14 @@ void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
   });
 }
 
+Tensor TrainingStep::forward(std::int64_t step, std::int64_t micro_step) {
+  std::optional<ActivationStatistics::Watch> watch;
+  if (is_observed(step)) {
+    monitor_->watch(watch, ctx_, micro_step);
+  }
+  return model_.loss(ctx_, batch_.inputs(), batch_.targets());
+}
+
 // The loss of a model that is spread over ranks is everywhere only after the backward pass.
 void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill) {
   const std::int64_t micro_steps = config_.train.micro_steps;
@@ -86,7 +146,7 @@ void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill
     ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step, rank);
     tape_.clear();
     const Context::Recording recording(ctx_, &tape_);
-    const Tensor loss = model_.loss(ctx_, batch_.inputs(), batch_.targets());
+    const Tensor loss = forward(step, micro_step);
     tape_.backward(ctx_, loss, /*seed=*/share);
     copy(losses_.slice(micro_step, micro_step + 1), loss);
   }
@@ -115,8 +175,15 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
                     tape_.plan().progress());
   }
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
+  if (is_observed(step)) {
+    monitor_->begin_step();
+    jacobians_.attach(model_);
+  }
   accumulate_gradients(step, fill);
   const StepNumbers numbers = reduce_numbers();
+  if (is_observed(step)) {
+    monitor_->observe_gradients(ctx_);
+  }
   optimizer_->step(ctx_, model_.parameters(),
                    {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
   if (ctx_.device().is_dry) {
@@ -128,6 +195,10 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   facts.grad_norm = read.data<double>()[1];
   facts.is_finite = std::isfinite(facts.loss) && std::isfinite(facts.grad_norm);
   facts.is_skipped = !facts.is_finite && config_.train.on_nonfinite == OnNonfinite::kSkip;
+  if (is_observed(step)) {
+    facts.observed = monitor_->finish(ctx_, step, facts.loss);
+    facts.observed->jacobians = jacobians_.detach(model_);
+  }
   return facts;
 }
 
@@ -149,13 +220,13 @@ std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch&
                                            found->parameter, found->value, found->index)
                              : std::string("no gradient of this rank's parameters is the cause");
   }
-  ctx_.attach_observer([&](const Op& op, std::string_view module, const Tensors& outputs) {
+  ctx_.attach_observer([&](const Node& node, const Tensors& outputs) {
     for (const Tensor& output : outputs) {
       const auto found = description.empty() ? first_nonfinite(output) : std::nullopt;
       if (found.has_value()) {
-        description =
-            fmt::format("output {} of {} in {} is not finite at element {}", output.shape(),
-                        op.name(), module.empty() ? "the model" : module, found->index);
+        description = fmt::format(
+            "output {} of {} in {} is not finite at element {}", output.shape(), node.op().name(),
+            node.module().empty() ? "the model" : node.module(), found->index);
       }
     }
   });

@@ -15,6 +15,8 @@
 #include "models/replica_factors.h"
 #include "ops/optim/gradient_norm.h"
 #include "ops/optim/optimizer.h"
+#include "tools/monitor/jacobian_watch.h"
+#include "tools/monitor/monitor.h"
 #include "tools/run/run_config.h"
 #include "tools/run/token_batch.h"
 #include "tools/train/placement.h"
@@ -29,6 +31,7 @@ struct StepFacts {
   std::int64_t sketch_rank = 0;  // of residuals.sketch for one micro-batch; 0: nothing is sketched
   bool is_finite = true;
   bool is_skipped = false;  // not finite, and on_nonfinite is skip: no update was made
+  std::optional<MonitorRecord> observed{};  // of a monitored run, where the step was due
 };
 
 /// Fills inputs and targets [B, T] of a micro-step.
@@ -57,17 +60,27 @@ class TrainingStep {
 
   Context& context() { return ctx_; }
   LanguageModel& model() { return model_; }
-  /// What a checkpoint holds besides the model: the optimizer's state, and behind `store.` what
-  /// ways of keeping residuals remember.
+  /// What a checkpoint holds besides the model: the optimizer's state, behind `store.` what ways of
+  /// keeping residuals remember, and behind `monitor.` what the monitor does.
   std::vector<NamedTensor> state() const;
   /// Makes room for remembered tensors that `state` does not have yet, by the names it would give.
   /// Ranks that share a model's regions start to remember anew: they leave these undefined.
   void expect_state(std::span<const std::pair<std::string, Shape>> stored);
+  /// `state` as far as a checkpoint with these tensors has it: one of a run without a monitor has
+  /// nothing for a new monitor, and what another monitor has left is passed over.
+  std::vector<NamedTensor> state_in(std::span<const std::pair<std::string, Shape>> stored) const;
+  /// Null for a run that is not monitored.
+  const Monitor* monitor() const { return monitor_.has_value() ? &*monitor_ : nullptr; }
   /// The tape of the last micro-step, after its backward pass.
   const Tape& tape() const { return tape_; }
 
  private:
   void load_batch(const FillBatch& fill, std::int64_t micro_step);
+  void make_monitor();
+  bool is_observed(std::int64_t step) const {
+    return monitor_.has_value() && monitor_->is_due(step);
+  }
+  Tensor forward(std::int64_t step, std::int64_t micro_step);
   void accumulate_gradients(std::int64_t step, const FillBatch& fill);
   StepNumbers reduce_numbers();
 
@@ -78,6 +91,8 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<ReplicaFactors> factors_;
   StateStore state_store_;
+  std::optional<Monitor> monitor_;
+  JacobianWatch jacobians_;
   std::vector<std::string> not_remembered_;
   Tape tape_;
   TokenBatch batch_;
