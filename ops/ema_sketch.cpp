@@ -18,11 +18,14 @@ namespace {
 constexpr std::int64_t kErrorMaps = 10;  // q of the error estimate
 const std::string kBatchSuffix = ".batch";
 
+bool is_batch(const std::string& name) {
+  return name.starts_with(kEmaSketchPrefix) && name.ends_with(kBatchSuffix);
+}
+
 /// Layers that the store knows already.
 std::int64_t num_layers(const StateStore& store) {
-  return std::count_if(store.all().begin(), store.all().end(), [](const auto& entry) {
-    return entry.first.starts_with(kEmaSketchPrefix) && entry.first.ends_with(kBatchSuffix);
-  });
+  return std::count_if(store.all().begin(), store.all().end(),
+                       [](const auto& entry) { return is_batch(entry.first); });
 }
 
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
@@ -134,7 +137,7 @@ EmaSketch::EmaSketch(Context& ctx, const Tensor& x, const EmaSketchConfig& confi
 void EmaSketch::find_batch(StateStore& store, const std::string& name) {
   const bool is_new = !store.find(name + kBatchSuffix).defined();
   const std::int64_t number = is_new ? num_layers(store) : 0;
-  batch_ = store.get(name + kBatchSuffix, {3}, DType::kF64, MemoryTag::kSketches);
+  batch_ = store.get(name + kBatchSuffix, {4}, DType::kF64, MemoryTag::kSketches);
   if (double* known = batch_.data<double>()) {
     if (is_new) {
       known[0] = static_cast<double>(number);
@@ -217,6 +220,9 @@ EmaSketch::Factors EmaSketch::factors(const Context& ctx) const {
     case EmaSketchMode::kTropp: {
       RebuiltInput rebuilt =
           two_sided_->rebuild(config_.truncate ? std::optional<std::int64_t>(rank_) : std::nullopt);
+      if (config_.control.adaptive == AdaptiveRank::kError) {
+        batch_.data<double>()[3] = bias_correction() * two_sided_->error(rebuilt);
+      }
       rebuilt.v.scale(bias_correction());
       return {.u = tensor_of(ctx, rebuilt.u, dtype_), .v = tensor_of(ctx, rebuilt.v, dtype_)};
     }
@@ -258,11 +264,14 @@ void EmaSketch::write_gradient(Context& ctx, const Tensor& cotangent,
              .dy = left, .x = right, .dweight = dweight.grad, .accumulate = dweight.accumulate});
 }
 
-std::optional<double> EmaSketch::error() const {
-  if (!two_sided_.has_value() || is_dry_ || config_.control.adaptive != AdaptiveRank::kError) {
-    return std::nullopt;
+double ema_sketch_error(const StateStore& store) {
+  double sum = 0;
+  for (const auto& [name, state] : store.all()) {
+    if (is_batch(name) && state.raw() != nullptr) {
+      sum += state.data<double>()[3] * state.data<double>()[3];
+    }
   }
-  return bias_correction() * two_sided_->error(two_sided_->rebuild());
+  return std::sqrt(sum);
 }
 
 void keep_ema_sketch(Context& ctx, Node& node, std::string_view name, const Tensor& x) {

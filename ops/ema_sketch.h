@@ -56,9 +56,6 @@ class EmaSketch final : public ResidualSketch {
   /// dW [M, d] from dY [..., M] in all cases.
   void write_gradient(Context& ctx, const Tensor& dy, const GradientTarget& dweight) const;
 
-  /// Of mode tropp with adaptive: error: the estimate of |A - Ahat|. Waits for nothing.
-  std::optional<double> error() const;
-
  private:
   bool is_two_sided() const { return config_.mode == EmaSketchMode::kTropp; }
   bool is_first_link() const { return chain_start_.defined(); }
@@ -81,7 +78,7 @@ class EmaSketch final : public ResidualSketch {
   std::int64_t channels_ = 0;
   std::int64_t first_row_ = 0;  // of the probes
   std::int64_t probe_rows_ = 0;
-  Tensor batch_;  // the store's: layer + 1, rows, batches of a step
+  Tensor batch_;  // the store's: number of the layer, rows, batches of a step, error
   DType dtype_ = DType::kF32;
   bool is_dry_ = false;
   bool is_skipped_ = false;
@@ -93,6 +90,10 @@ class EmaSketch final : public ResidualSketch {
   std::shared_ptr<const EmaSketch> previous_;
   mutable std::optional<OperatorChain> chain_;
 };
+
+/// Of mode tropp with adaptive: error: the square root of the sum over all layers of the estimates
+/// of |A - Ahat|^2 in the last backward pass. 0 where there are none.
+double ema_sketch_error(const StateStore& store);
 
 /// Keeps the linear input x under `name` as an EmaSketch.
 void keep_ema_sketch(Context& ctx, Node& node, std::string_view name, const Tensor& x);

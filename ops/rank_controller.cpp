@@ -10,6 +10,7 @@ namespace ghost {
 namespace {
 
 const std::string kControlName = "ema_sketch.control";
+const std::string kEpochName = "ema_sketch.epoch";
 
 }  // namespace
 
@@ -88,6 +89,26 @@ bool adapt_ema_rank(StateStore& store, const EmaSketchConfig& config, const Epoc
   }
   controller.save(store);
   return has_changed;
+}
+
+bool observe_ema_step(StateStore& store, const EmaSketchConfig& config, const EpochFacts& step) {
+  if (config.control.adaptive == AdaptiveRank::kOff) {
+    return false;
+  }
+  const Tensor state = store.get(kEpochName, {4}, DType::kF64, MemoryTag::kSketches);
+  double* sums = state.data<double>();  // steps, loss, error, gradient norm
+  sums[0] += 1;
+  sums[1] += step.loss;
+  sums[2] += step.error;
+  sums[3] += step.grad_norm;
+  const double steps = sums[0];
+  if (steps < static_cast<double>(config.control.epoch_steps)) {
+    return false;
+  }
+  const EpochFacts mean{
+      .loss = sums[1] / steps, .error = sums[2] / steps, .grad_norm = sums[3] / steps};
+  std::fill_n(sums, 4, 0.0);
+  return adapt_ema_rank(store, config, mean);
 }
 
 void reset_ema_sketches(StateStore& store, const EmaSketchConfig& config) {

@@ -47,12 +47,16 @@ class RankController {
   std::int64_t bad_ = 0;
 };
 
-/// What the control looks at once an epoch.
+/// What the control looks at once an epoch: means over its steps.
 struct EpochFacts {
   double loss = 0;
   double error = 0;  // of adaptive: error, see ema_sketch_error
   double grad_norm = 0;
 };
+
+/// After every step of a run: takes the mean over `epoch_steps` of them, which the store remembers,
+/// and then adapts. Returns whether sketches have begun anew.
+bool observe_ema_step(StateStore& store, const EmaSketchConfig& config, const EpochFacts& step);
 
 /// At the end of an epoch: moves the rank if `control` says so, and then begins all sketches of the
 /// store anew. Returns whether it did.

@@ -5,6 +5,7 @@
 namespace ghost {
 
 void RankControl::validate(const std::string& prefix) const {
+  check_range(epoch_steps >= 1, prefix + "epoch_steps", epoch_steps, "at least 1");
   check_range(min_rank >= 1, prefix + "min_rank", min_rank, "at least 1");
   check_range(max_rank >= min_rank, prefix + "max_rank", max_rank, "min_rank or more");
   check_range(patience_up >= 1, prefix + "patience_up", patience_up, "at least 1");

@@ -70,6 +70,7 @@ struct EnumNames<AdaptiveRank> {
 /// How the rank moves between epochs; the rule is ours (docs/ema_sketch.md).
 struct RankControl {
   AdaptiveRank adaptive = AdaptiveRank::kOff;
+  std::int64_t epoch_steps = 100;
   std::int64_t min_rank = 1;
   std::int64_t max_rank = 16;
   std::int64_t patience_up = 2;
@@ -83,6 +84,7 @@ struct RankControl {
   void each_field(Visit&& visit) {
     visit("adaptive", adaptive,
           "off; loss: by the epochs' losses; error: of mode tropp, by theirs");
+    visit("epoch_steps", epoch_steps, "steps that count as one epoch, >= 1");
     visit("min_rank", min_rank, "least rank, >= 1");
     visit("max_rank", max_rank, "largest rank, >= min_rank");
     visit("patience_up", patience_up, "epochs without improvement before the rank goes up, >= 1");

@@ -61,5 +61,20 @@ TEST_CASE("a change of rank begins sketches anew and outlasts a checkpoint", "[o
   CHECK(adapt_ema_rank(other, by_error, {.loss = 1, .error = 3, .grad_norm = 1}));
 }
 
+TEST_CASE("an epoch is the mean of its steps and outlasts a checkpoint", "[ops]") {
+  EmaSketchConfig config = adaptive(AdaptiveRank::kLoss);
+  config.control.epoch_steps = 2;
+  config.control.patience_up = 1;
+  Context ctx(Device{});
+  StateStore store(ctx.allocator());
+  CHECK_FALSE(observe_ema_step(store, adaptive(AdaptiveRank::kOff), {.loss = 1}));
+  CHECK_FALSE(observe_ema_step(store, config, {.loss = 1}));
+  CHECK_FALSE(observe_ema_step(store, config, {.loss = 3}));  // mean 2, the best so far
+  CHECK_FALSE(observe_ema_step(store, config, {.loss = 0.5}));
+  CHECK(store.find("ema_sketch.epoch").data<double>()[0] == 1);
+  CHECK(observe_ema_step(store, config, {.loss = 3.5}));  // mean 2: no better
+  CHECK(RankController::from(store, config).rank() == 3);
+}
+
 }  // namespace
 }  // namespace ghost

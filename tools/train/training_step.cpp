@@ -8,7 +8,9 @@
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "models/grid_reductions.h"
+#include "ops/ema_sketch.h"
 #include "ops/optim/nonfinite.h"
+#include "ops/rank_controller.h"
 
 namespace ghost {
 namespace {
@@ -36,6 +38,9 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
                        statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
   ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
   ctx_.attach_state_store(&state_store_);
+  GHOST_CHECK(placement.replicas() == 1 || !tape_.plan().has_ema_sketches(),
+              "keep: ema_sketch with {} replicas; expected 1, as sketches are of one batch",
+              placement.replicas());
   if (placement.replicas() > 1 && config.parallel.gradients == GradientExchange::kFactors) {
     factors_.emplace(*placement.grid, config.train.micro_steps);
     ctx_.attach_factor_exchange(&*factors_);
@@ -106,6 +111,9 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
         sketch_rank(tape_.plan().config().sketch, config_.train.batch_size * config_.train.seq_len,
                     tape_.plan().progress());
   }
+  if (tape_.plan().has_ema_sketches()) {
+    facts.sketch_rank = RankController::from(state_store_, tape_.plan().config().ema_sketch).rank();
+  }
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
   accumulate_gradients(step, fill);
   const StepNumbers numbers = reduce_numbers();
@@ -120,6 +128,12 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   facts.grad_norm = read.data<double>()[1];
   facts.is_finite = std::isfinite(facts.loss) && std::isfinite(facts.grad_norm);
   facts.is_skipped = !facts.is_finite && config_.train.on_nonfinite == OnNonfinite::kSkip;
+  if (tape_.plan().has_ema_sketches() && facts.is_finite) {
+    observe_ema_step(state_store_, tape_.plan().config().ema_sketch,
+                     {.loss = facts.loss,
+                      .error = ema_sketch_error(state_store_),
+                      .grad_norm = facts.grad_norm});
+  }
   return facts;
 }
 
