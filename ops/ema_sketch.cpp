@@ -83,55 +83,62 @@ EmaSketch::EmaSketch(Context& ctx, const Tensor& x, const EmaSketchConfig& confi
 
   const std::string name = fmt::format("{}{}", kEmaSketchPrefix, place.module);
   find_batch(store, name);
-  const RandomStream stream = ctx.next_stream(Purpose::kSketch);  // says which micro-batch it is
-  first_row_ = stream.micro_step * rows_;
-  probe_rows_ = first_row_ + rows_;
-  double weight = 1;
-  if (double* known = batch_.data<double>()) {
-    const auto full = static_cast<std::int64_t>(known[1]);
-    GHOST_CHECK(rows_ <= full,
-                "the input of {} has {} rows; residuals.ema_sketch began with {} and takes no more",
-                place.module, rows_, full);
-    if (rows_ < full && config.short_batch == ShortBatch::kDrop) {
-      hold(x);
-      return;
-    }
-    if (config.short_batch == ShortBatch::kPadRescaled) {
-      weight = std::sqrt(static_cast<double>(full) / static_cast<double>(rows_));
-    }
-    known[2] = std::max(known[2], static_cast<double>(stream.micro_step + 1));
-    // With beta = 0 later micro-batches are not in the sketch yet; else those of the last step are.
-    const auto batches =
-        config.beta == 0 ? stream.micro_step + 1 : static_cast<std::int64_t>(known[2]);
-    first_row_ = stream.micro_step * full;
-    probe_rows_ = batches * full;
+  const std::int64_t micro_step = ctx.next_stream(Purpose::kSketch).micro_step;
+  const std::int64_t full = find_rows(place.module, micro_step);
+  if (rows_ < full && config.short_batch == ShortBatch::kDrop) {
+    hold(x);
+    return;
   }
-  const Tensor a = as_rows(x).detach();
-  if (is_two_sided()) {
-    GHOST_CHECK(
-        stream.micro_step == 0 || config.beta == 0,
-        "residuals.ema_sketch.beta is {} in mode tropp with several micro-batches; expected "
-        "0",
-        config.beta);
-    const TwoSidedSketch::Sizes sizes{
-        .k = config.k(rank_),
-        .s = config.s(rank_),
-        .errors = config.control.adaptive == AdaptiveRank::kError ? kErrorMaps : 0};
-    two_sided_.emplace(store, name, sizes, names_, layer_, rows_, channels_, dtype_);
-    two_sided_->update(ctx, a, config.beta);
-  } else {
-    sketch_.emplace(store, name, layout(), channels_, dtype_);
-    const Tensor probes = draw_probes(ctx, layout(), names_, first_row_, rows_, dtype_);
-    const bool is_further = stream.micro_step > 0 && sketch_->updates() > 0;
-    sketch_->update(ctx, a, probes,
-                    {.beta = config.beta, .weight = weight, .is_further = is_further});
-  }
+  const bool is_rescaled = config.short_batch == ShortBatch::kPadRescaled;
+  const double share = static_cast<double>(full) / static_cast<double>(rows_);
+  update(ctx, store, name,
+         {.rows = as_rows(x).detach(),
+          .micro_step = micro_step,
+          .weight = is_rescaled ? std::sqrt(share) : 1});
   if (is_warming_up()) {
     is_skipped_ = config.warmup == EmaWarmup::kSkip && !exact_.defined();
     if (!is_skipped_) {
       hold(x);
     }
   }
+}
+
+void EmaSketch::update(const Context& ctx, StateStore& store, const std::string& name,
+                       const Batch& batch) {
+  if (is_two_sided()) {
+    GHOST_CHECK(batch.micro_step == 0 || config_.beta == 0,
+                "residuals.ema_sketch.beta is {} in mode tropp with several micro-batches; "
+                "expected 0",
+                config_.beta);
+    const bool has_errors = config_.control.adaptive == AdaptiveRank::kError;
+    const TwoSidedSketch::Sizes sizes{
+        .k = config_.k(rank_), .s = config_.s(rank_), .errors = has_errors ? kErrorMaps : 0};
+    two_sided_.emplace(store, name, sizes, names_, layer_, rows_, channels_, dtype_);
+    two_sided_->update(ctx, batch.rows, config_.beta);
+    return;
+  }
+  sketch_.emplace(store, name, layout(), channels_, dtype_);
+  sketch_->update(ctx, batch.rows, draw_probes(ctx, layout(), names_, first_row_, rows_, dtype_),
+                  {.beta = config_.beta,
+                   .weight = batch.weight,
+                   .is_further = batch.micro_step > 0 && sketch_->updates() > 0});
+}
+
+// With beta = 0 later micro-batches are not in the sketch yet; else those of the last step are.
+std::int64_t EmaSketch::find_rows(std::string_view module, std::int64_t micro_step) {
+  double* known = batch_.data<double>();
+  const std::int64_t full = known == nullptr ? rows_ : static_cast<std::int64_t>(known[1]);
+  GHOST_CHECK(rows_ <= full,
+              "the input of {} has {} rows; residuals.ema_sketch began with {} and takes no more",
+              module, rows_, full);
+  std::int64_t batches = micro_step + 1;
+  if (known != nullptr && config_.beta > 0) {
+    known[2] = std::max(known[2], static_cast<double>(batches));
+    batches = static_cast<std::int64_t>(known[2]);
+  }
+  first_row_ = micro_step * full;
+  probe_rows_ = batches * full;
+  return full;
 }
 
 void EmaSketch::find_batch(StateStore& store, const std::string& name) {

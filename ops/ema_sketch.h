@@ -60,9 +60,16 @@ class EmaSketch final : public ResidualSketch {
   bool is_two_sided() const { return config_.mode == EmaSketchMode::kTropp; }
   bool is_first_link() const { return chain_start_.defined(); }
   ThreeSketchLayout layout() const;
-  /// Number of the layer, rows of a batch and batches of a step, as the store remembers them.
+  /// Finds or begins what the store remembers of the layer's batches.
   void find_batch(StateStore& store, const std::string& name);
-  void update(const Context& ctx, StateStore& store, const std::string& name, const Tensor& a);
+  /// Which rows of the probes are this batch's; returns the rows of a full one.
+  std::int64_t find_rows(std::string_view module, std::int64_t micro_step);
+  struct Batch {
+    Tensor rows;  // [rows, d]
+    std::int64_t micro_step = 0;
+    double weight = 1;
+  };
+  void update(const Context& ctx, StateStore& store, const std::string& name, const Batch& batch);
   bool is_warming_up() const;
   void hold(const Tensor& x);
   std::int64_t num_probes() const { return sketch_->layout().columns(); }
