@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include "engine/autograd/pullback.h"
+#include "ops/ema_sketch.h"
 #include "ops/linear_kernels.h"
 #include "ops/partial_sums.h"
 #include "ops/row_sketch.h"
@@ -43,8 +44,12 @@ class Linear final : public Op {
     const Tensor weight = node.residual("weight");
     const std::int64_t rows = dy.numel() / dy.dim(-1);
     const auto sketch = pullback.wanted(1) ? kept_sketch(node, "x") : nullptr;
+    const auto ema_sketch = pullback.wanted(1) ? kept_ema_sketch(node, "x") : nullptr;
     if (sketch != nullptr) {
       weight_backward(ctx, node, pullback, sketch);
+    } else if (ema_sketch != nullptr) {
+      ema_sketch->write_gradient(ctx, dy, pullback.target(1));
+      bias_backward(ctx, pullback);
     } else {
       weight_backward(ctx, node, pullback);
     }
@@ -68,6 +73,11 @@ class Linear final : public Op {
                                        .dweight = target.grad,
                                        .accumulate = target.accumulate});
     }
+    bias_backward(ctx, pullback);
+  }
+
+  static void bias_backward(Context& ctx, Pullback& pullback) {
+    const Tensor dy = pullback.dy();
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
       launch(ctx,

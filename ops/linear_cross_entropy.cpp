@@ -5,6 +5,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
+#include "ops/ema_sketch.h"
 #include "ops/linear_cross_entropy_kernels.h"
 #include "ops/row_sketch.h"
 
@@ -92,7 +93,13 @@ class LinearCrossEntropy final : public Op {
   // cotangent of 1, and the exponentials of a chunk of rows held meanwhile.
   Tensors forward(Context& ctx, Node& node) const override {
     const CrossEntropyRows rows = rows_of(ctx, node.input(0), node.input(1), node.input(2));
-    const bool is_sketched = node.is_recorded_input(1) && node.wants_sketch();
+    std::shared_ptr<const EmaSketch> ema_sketch;
+    if (node.is_recorded_input(1) && node.wants_ema_sketch()) {
+      keep_ema_sketch(ctx, node, "x", node.input(0));
+      ema_sketch = kept_ema_sketch(node, "x");
+    }
+    const bool is_rebuilt = ema_sketch != nullptr && !ema_sketch->exact().defined();
+    const bool is_sketched = is_rebuilt || (node.is_recorded_input(1) && node.wants_sketch());
     const bool is_kept = !is_sketched && node.is_recorded() && can_hold(ctx, rows);
     const Hold hold = is_sketched || is_kept ? Hold::kChunk : Hold::kPieces;
     CrossEntropyPieces pieces = pieces_of(ctx, rows, hold);
@@ -115,11 +122,8 @@ class LinearCrossEntropy final : public Op {
     node.keep("exponentials", is_kept ? losses.exponentials : Tensor{});
     node.keep("maxima", is_kept ? losses.maxima : Tensor{});
     if (is_sketched) {
-      keep_linear_input(ctx, node, "x", node.input(0));
-      const auto sketch =
-          std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), rows.weight.dim(0));
       const Tensor dx = ctx.empty(rows.x.shape(), rows.x.dtype());
-      sketch->form(ctx, [&](const LogitsSketch& target) {
+      const auto form = [&](const LogitsSketch& target) {
         CrossEntropyGradient gradient{.dx = dx,
                                       .sketch = &target,
                                       .exponentials = losses.exponentials,
@@ -129,12 +133,24 @@ class LinearCrossEntropy final : public Op {
         }
         complete(ctx, rows, pieces, count, gradient);
         launch(ctx, CrossEntropyLossAndGradient{.loss = losses, .gradient = gradient});
-      });
+      };
+      if (is_rebuilt) {
+        const auto sketch = std::make_shared<EmaGradient>(ctx, ema_sketch, rows.weight.dim(0));
+        sketch->form(form);
+        node.keep_sketch("dlogits", sketch);
+      } else {
+        keep_linear_input(ctx, node, "x", node.input(0));
+        const auto sketch =
+            std::make_shared<GradientSketch>(ctx, kept_sketch(node, "x"), rows.weight.dim(0));
+        sketch->form(ctx, form);
+        node.keep_sketch("dlogits", sketch);
+      }
       node.keep("dx", dx);
-      node.keep_sketch("dlogits", sketch);
     } else {
       launch(ctx, losses);
-      node.keep("x", node.input(0));
+      if (ema_sketch == nullptr) {
+        node.keep("x", node.input(0));
+      }
       node.keep("dx", Tensor{});
       node.keep("dlogits", Tensor{});
     }
@@ -153,8 +169,16 @@ class LinearCrossEntropy final : public Op {
       give_dx(ctx, node, pullback, node.residual("dx"));
       return;
     }
-    CrossEntropyRows rows =
-        rows_of(ctx, node.residual("x"), node.residual("weight"), node.residual("targets"));
+    if (const auto sketch = kept_ema_gradient(node, "dlogits")) {
+      if (pullback.wanted(1)) {
+        sketch->write(ctx, pullback.target(1), pullback.dy());
+      }
+      give_dx(ctx, node, pullback, node.residual("dx"));
+      return;
+    }
+    const auto held = kept_ema_sketch(node, "x");
+    CrossEntropyRows rows = rows_of(ctx, held != nullptr ? held->exact() : node.residual("x"),
+                                    node.residual("weight"), node.residual("targets"));
     rows.lse = node.residual("lse");
     CrossEntropyGradient outputs{.exponentials = node.residual("exponentials"),
                                  .maxima = node.residual("maxima")};

@@ -9,6 +9,7 @@
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/primitives.h"
 #include "ops/dense_sketch.h"
+#include "ops/ema_sketch.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/linear_cross_entropy_kernels.h"
 #include "ops/linear_kernels.h"
@@ -289,6 +290,10 @@ std::int64_t RowSketch::bytes() const {
 }
 
 void keep_linear_input(Context& ctx, Node& node, std::string_view name, const Tensor& x) {
+  if (node.wants_ema_sketch()) {
+    keep_ema_sketch(ctx, node, name, x);
+    return;
+  }
   if (!node.wants_sketch()) {
     node.keep(name, x);
     return;
@@ -302,11 +307,13 @@ void keep_linear_input(Context& ctx, Node& node, std::string_view name, const Te
 }
 
 std::shared_ptr<const RowSketch> kept_sketch(const Node& node, std::string_view name) {
-  return std::static_pointer_cast<const RowSketch>(node.sketch(name));
+  return node.kept_as(name) == Keep::kSketch
+             ? std::static_pointer_cast<const RowSketch>(node.sketch(name))
+             : nullptr;
 }
 
 std::shared_ptr<const GradientSketch> kept_gradient(const Node& node, std::string_view name) {
-  return std::static_pointer_cast<const GradientSketch>(node.sketch(name));
+  return std::dynamic_pointer_cast<const GradientSketch>(node.sketch(name));
 }
 
 GradientSketch::GradientSketch(const Context& ctx, std::shared_ptr<const RowSketch> sketch,

@@ -92,7 +92,8 @@ class RowSketch final : public ResidualSketch {
   DeviceParts device_;
 };
 
-/// Keeps x as the op's residual `name`: a sketch where the plan says so, else as any residual.
+/// Keeps x as the op's residual `name`: a sketch where the plan says so (this one, or EmaSketch),
+/// else as any residual.
 void keep_linear_input(Context& ctx, Node& node, std::string_view name, const Tensor& x);
 /// The sketch that keep_linear_input has kept, or null.
 std::shared_ptr<const RowSketch> kept_sketch(const Node& node, std::string_view name);

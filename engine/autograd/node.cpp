@@ -35,9 +35,9 @@ ResidualSpec Node::declared(std::string_view name) const {
   fail("op {} keeps {} without having declared it", op_->name(), name);
 }
 
-bool Node::wants_sketch() const {
+bool Node::wants(Keep keep) const {
   return is_recorded_ && ctx_->tape()->plan().keep_for(module_, Role::kLinearInput,
-                                                       /*is_cheap_output=*/false) == Keep::kSketch;
+                                                       /*is_cheap_output=*/false) == keep;
 }
 
 void Node::keep_sketch(std::string_view name, const Tensor& tensor, const MakeSketch& make) {
@@ -49,6 +49,16 @@ void Node::keep_sketch(std::string_view name, const Tensor& tensor, const MakeSk
                         .shape = tensor.shape(),
                         .dtype = tensor.dtype(),
                         .sketch = tape.sketch_once(module_, tensor, make)});
+}
+
+void Node::keep_ema_sketch(std::string_view name, const Tensor& tensor, const MakeEmaSketch& make) {
+  const ResidualSpec spec = declared(name);
+  residuals_.push_back({.name = spec.name,
+                        .role = spec.role,
+                        .keep = Keep::kEmaSketch,
+                        .shape = tensor.shape(),
+                        .dtype = tensor.dtype(),
+                        .sketch = ctx_->tape()->ema_sketch_once(tensor, make)});
 }
 
 void Node::keep_sketch(std::string_view name, std::shared_ptr<const ResidualSketch> sketch) {
@@ -103,6 +113,7 @@ void Node::keep(std::string_view name, const Tensor& tensor) {
       ++tape.node_at(residual.producer).recompute_users_;
       break;
     case Keep::kSketch:
+    case Keep::kEmaSketch:
       fail("{} of {} in {} cannot be kept as a sketch", name, op_->name(), module_);
   }
   residuals_.push_back(std::move(residual));
@@ -139,6 +150,7 @@ Tensor Node::residual(std::string_view name) const {
     case Keep::kRecompute:
       return ctx_->tape()->recompute(*ctx_, found.producer).reshape(found.shape);
     case Keep::kSketch:
+    case Keep::kEmaSketch:
       break;
   }
   fail("residual {} of {} is a sketch; it has no value of its own", name, module_);

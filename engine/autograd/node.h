@@ -38,12 +38,18 @@ class Node {
   /// Keeps a residual under a name and role that the op has declared. Nothing happens when the
   /// tape does not record.
   void keep(std::string_view name, const Tensor& tensor);
-  /// Whether the plan wants a sketch of the op's linear input: then `keep_sketch` instead of
-  /// `keep`.
-  bool wants_sketch() const;
+  /// Whether the plan wants a sketch of the op's linear input, averaged over steps or not: then
+  /// `keep_sketch` instead of `keep`.
+  bool wants_sketch() const { return wants(Keep::kSketch); }
+  bool wants_ema_sketch() const { return wants(Keep::kEmaSketch); }
   /// Keeps a sketch of `tensor`, which `make` forms unless another op has kept one of it already.
   using MakeSketch = std::function<std::shared_ptr<const ResidualSketch>(const SketchConfig&)>;
   void keep_sketch(std::string_view name, const Tensor& tensor, const MakeSketch& make);
+  /// The same for one that is averaged over steps. `make` gets the one that was made before it in
+  /// this pass, or null.
+  using MakeEmaSketch = std::function<std::shared_ptr<const ResidualSketch>(
+      std::shared_ptr<const ResidualSketch> previous)>;
+  void keep_ema_sketch(std::string_view name, const Tensor& tensor, const MakeEmaSketch& make);
   /// Keeps an object of the op's own.
   void keep_sketch(std::string_view name, std::shared_ptr<const ResidualSketch> sketch);
   /// How the plan would keep `tensor` under that name: for ops with a smaller form to keep instead.
@@ -79,6 +85,7 @@ class Node {
   friend class Tape;
 
   struct Residual;
+  bool wants(Keep keep) const;
   ResidualSpec declared(std::string_view name) const;
   Keep planned_keep(const ResidualSpec& spec, const Tensor& tensor) const;
   const Residual& find(std::string_view name) const;

@@ -32,6 +32,7 @@ CodeGrid grid_of(Keep keep) {
     case Keep::kBF16:
     case Keep::kRecompute:
     case Keep::kSketch:
+    case Keep::kEmaSketch:
       break;
   }
   fail("a residual that is not encoded");

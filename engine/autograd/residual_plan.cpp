@@ -12,7 +12,7 @@ namespace ghost {
 bool ResidualRule::matches(std::string_view module_path, Role of) const {
   // Only a linear's input can be a sketch: a rule for all roles means that one.
   return glob_match(module, module_path) && glob_match(role, role_name(of)) &&
-         (keep != Keep::kSketch || of == Role::kLinearInput);
+         (!is_sketch(keep) || of == Role::kLinearInput);
 }
 
 void ResidualRule::validate(const std::string& prefix) const {
@@ -21,12 +21,14 @@ void ResidualRule::validate(const std::string& prefix) const {
     is_known = is_known || glob_match(role, role_name(static_cast<Role>(i)));
   }
   check_range(is_known, prefix + "role", role, "a glob that matches a role, as linear_input");
-  if (keep == Keep::kSketch) {
+  if (is_sketch(keep)) {
     check_range(glob_match(role, role_name(Role::kLinearInput)), prefix + "role", role,
                 "linear_input, the role that can be kept as a sketch");
   }
   check_range(!is_derivative(keep) || glob_match(role, role_name(Role::kActivationInput)),
               prefix + "role", role, "activation_input, the role that has a derivative to keep");
+  check_range(keep != Keep::kEmaSketch || (!rank.has_value() && !rank_fraction.has_value()),
+              prefix + "keep", keep, "no rank in this rule: all share residuals.ema_sketch.rank");
   check_range(!rank.has_value() || *rank >= 1, prefix + "rank", rank.value_or(1), "at least 1");
   const double fraction = rank_fraction.value_or(1);
   check_range(fraction > 0 && fraction <= 1, prefix + "rank_fraction", fraction,
@@ -42,8 +44,15 @@ void ResidualsConfig::validate(const std::string& prefix) const {
   check_range(is_auto || memory_budget.empty(), prefix + "memory_budget", memory_budget,
               "preset auto beside it");
   check_range(group > 0, prefix + "group", group, "a positive number of elements");
-  check_range(keep != Keep::kSketch, prefix + "default", keep,
+  check_range(!is_sketch(keep), prefix + "default", keep,
               "exact, cast(bf16), int8, int4 or recompute; sketches are for rules or presets");
+  // Operators lead from layer to layer in the order of the forward pass.
+  const bool has_ema = std::any_of(rules.begin(), rules.end(), [](const ResidualRule& rule) {
+    return rule.keep == Keep::kEmaSketch;
+  });
+  check_range(!has_ema || ema_sketch.mode != EmaSketchMode::kTwoQr ||
+                  recompute == Recompute::kNone || recompute == Recompute::kCheap,
+              prefix + "recompute", recompute, "none or cheap with ema_sketch.mode two_qr");
 }
 
 std::string_view role_name(Role role) {
@@ -73,6 +82,8 @@ std::string_view role_name(Role role) {
 }
 
 bool is_approximate(Keep keep) { return keep != Keep::kExact && keep != Keep::kRecompute; }
+
+bool is_sketch(Keep keep) { return keep == Keep::kSketch || keep == Keep::kEmaSketch; }
 
 bool is_scaled(Keep keep) { return keep == Keep::kInt8 || keep == Keep::kInt4; }
 
@@ -118,9 +129,9 @@ std::string path_pattern(std::string_view path) {
 
 ResidualPlan::ResidualPlan(ResidualsConfig config) : config_(expand_preset(std::move(config))) {}
 
-bool ResidualPlan::has_sketches() const {
+bool ResidualPlan::has_rule(Keep keep) const {
   return std::any_of(config_.rules.begin(), config_.rules.end(),
-                     [](const ResidualRule& rule) { return rule.keep == Keep::kSketch; });
+                     [keep](const ResidualRule& rule) { return rule.keep == keep; });
 }
 
 const ResidualRule* ResidualPlan::rule_for(std::string_view module, Role role) const {

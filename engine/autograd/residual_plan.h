@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/autograd/ema_sketch_config.h"
 #include "engine/autograd/sketch_config.h"
 #include "engine/config/enum_names.h"
 
@@ -36,6 +37,7 @@ enum class Keep {
   kDerivative4,
   kRecompute,  // made again from the residuals of the op that made it, where that is cheap
   kSketch,     // a rank-R sketch instead of a linear's input
+  kEmaSketch,  // three sketches of a linear's input, averaged over steps
 };
 
 enum class Recompute {
@@ -56,6 +58,7 @@ struct EnumNames<Keep> {
       {Keep::kDerivative4, "derivative(int4)"},
       {Keep::kRecompute, "recompute"},
       {Keep::kSketch, "sketch"},
+      {Keep::kEmaSketch, "ema_sketch"},
   };
 };
 
@@ -115,7 +118,7 @@ struct ResidualRule {
   void each_field(Visit&& visit) {
     visit("module", module, "glob over module paths, as blocks.*.mlp.*");
     visit("role", role, "glob over roles, as linear_input");
-    visit("keep", keep, "how the residual is kept; sketch is for linear_input");
+    visit("keep", keep, "how the residual is kept; sketch and ema_sketch are for linear_input");
     visit("rank", rank, "rows of a sketch, instead of residuals.sketch.rank");
     visit("rank_fraction", rank_fraction, "the same as a share of the rows");
   }
@@ -134,6 +137,7 @@ struct ResidualsConfig {
   Recompute recompute = Recompute::kNone;
   std::int64_t group = 128;  // elements that share one scale of int8 or int4
   SketchConfig sketch;
+  EmaSketchConfig ema_sketch;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -147,6 +151,7 @@ struct ResidualsConfig {
           "cheap: norm and activation outputs; attention: up to its output; block: whole blocks");
     visit("group", group, "elements that share one scale of int8 or int4, > 0");
     visit("sketch", sketch, "");
+    visit("ema_sketch", ema_sketch, "");
   }
   void validate(const std::string& prefix) const;
 };
@@ -154,6 +159,8 @@ struct ResidualsConfig {
 inline constexpr int kNumRoles = static_cast<int>(Role::kParameter) + 1;
 std::string_view role_name(Role role);
 bool is_approximate(Keep keep);
+/// What only a linear's input can be kept as.
+bool is_sketch(Keep keep);
 /// Integers with a scale for each group of elements.
 bool is_scaled(Keep keep);
 bool is_derivative(Keep keep);
@@ -172,8 +179,9 @@ class ResidualPlan {
   /// A preset in `config` is written out; auto must have been resolved.
   explicit ResidualPlan(ResidualsConfig config);
   const ResidualsConfig& config() const { return config_; }
-  /// Whether any rule keeps sketches.
-  bool has_sketches() const;
+  /// Whether any rule keeps sketches of the step, or averaged ones.
+  bool has_sketches() const { return has_rule(Keep::kSketch); }
+  bool has_ema_sketches() const { return has_rule(Keep::kEmaSketch); }
 
   /// `is_cheap_output`: the tensor is the output of an op that can make it again cheaply.
   Keep keep_for(std::string_view module, Role role, bool is_cheap_output) const;
@@ -189,6 +197,7 @@ class ResidualPlan {
   ResidualPlan inside_block() const;
 
  private:
+  bool has_rule(Keep keep) const;
   const ResidualRule* rule_for(std::string_view module, Role role) const;
 
   ResidualsConfig config_;

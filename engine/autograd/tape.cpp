@@ -119,6 +119,21 @@ std::shared_ptr<const ResidualSketch> Tape::sketch_once(std::string_view module,
   return sketch;
 }
 
+std::shared_ptr<const ResidualSketch> Tape::ema_sketch_once(const Tensor& tensor,
+                                                            const Node::MakeEmaSketch& make) {
+  const EncodedKey key{.storage = tensor.storage()->serial(),
+                       .offset = tensor.offset(),
+                       .numel = tensor.numel(),
+                       .keep = Keep::kEmaSketch};
+  if (auto shared = sketches_[key].lock()) {
+    return shared;
+  }
+  auto sketch = make(last_ema_sketch_.lock());
+  sketches_[key] = sketch;
+  last_ema_sketch_ = sketch;
+  return sketch;
+}
+
 /// One call of one node's rule.
 class Tape::NodePullback final : public Pullback {
  public:
@@ -350,6 +365,7 @@ void Tape::clear() {
   parameter_leaves_.clear();
   encoded_.clear();
   sketches_.clear();
+  last_ema_sketch_.reset();
   serial_ = next_tape_serial();
 }
 

@@ -84,6 +84,8 @@ class Tape {
   std::shared_ptr<const EncodedResidual> encode_once(Context& ctx, const Tensor& tensor, Keep keep);
   std::shared_ptr<const ResidualSketch> sketch_once(std::string_view module, const Tensor& tensor,
                                                     const Node::MakeSketch& make);
+  std::shared_ptr<const ResidualSketch> ema_sketch_once(const Tensor& tensor,
+                                                        const Node::MakeEmaSketch& make);
 
   ResidualPlan plan_;
   std::uint64_t serial_;
@@ -92,6 +94,7 @@ class Tape {
   // Inputs that several ops share are encoded once.
   std::unordered_map<EncodedKey, std::weak_ptr<const EncodedResidual>, EncodedKeyHash> encoded_;
   std::unordered_map<EncodedKey, std::weak_ptr<const ResidualSketch>, EncodedKeyHash> sketches_;
+  std::weak_ptr<const ResidualSketch> last_ema_sketch_;
 };
 
 /// One cotangent as `Tape::vjp` and `Tape::pull` take them: [1, shape of x].

@@ -73,7 +73,7 @@ std::vector<std::string> GoldenCase::names(const std::string& prefix) const {
   return out;
 }
 
-std::vector<GoldenCase> golden_cases(const std::string& family) {
+static std::vector<fs::path> manifests_of(const std::string& family) {
   const char* elsewhere = std::getenv("GHOSTGRAD_GOLDEN_DIR");
   const fs::path root =
       (elsewhere != nullptr ? fs::path(elsewhere) : fs::path(GHOST_SOURCE_DIR) / "tests/golden") /
@@ -87,8 +87,20 @@ std::vector<GoldenCase> golden_cases(const std::string& family) {
     }
   }
   std::sort(manifests.begin(), manifests.end());
+  return manifests;
+}
+
+std::vector<nlohmann::json> golden_manifests(const std::string& family) {
+  std::vector<nlohmann::json> out;
+  for (const fs::path& path : manifests_of(family)) {
+    out.push_back(read_manifest(path));
+  }
+  return out;
+}
+
+std::vector<GoldenCase> golden_cases(const std::string& family) {
   std::vector<GoldenCase> cases;
-  for (const fs::path& path : manifests) {
+  for (const fs::path& path : manifests_of(family)) {
     nlohmann::json manifest = read_manifest(path);
     if (!manifest.contains("cases")) {
       cases.emplace_back(path.parent_path(), std::move(manifest));

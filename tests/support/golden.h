@@ -38,6 +38,8 @@ class GoldenCase {
 /// list of `cases`, or with one for each case in a directory of its own. Fails the test when there
 /// is none.
 std::vector<GoldenCase> golden_cases(const std::string& family);
+/// The manifests themselves, for what stands beside the cases.
+std::vector<nlohmann::json> golden_manifests(const std::string& family);
 
 /// The largest error of every array over all cases; printed at the end of a golden test.
 class GoldenErrors {

@@ -65,7 +65,7 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
           !counted.insert(kept.storage).second) {
         continue;
       }
-      if (kept.keep == Keep::kSketch) {
+      if (is_sketch(kept.keep)) {
         sketch_bytes += kept.bytes;
       } else {
         plan.block_bytes_per_token[std::string(role_name(kept.role))] +=

@@ -56,7 +56,7 @@ void check_rules(const Config& config, std::int64_t vocab_size) {
     fail<ConfigError>(
         "residuals.rules.{}.module is \"{}\"; it matches no module with a residual of role {}; did "
         "you mean {}?",
-        i, rule.module, rule.keep == Keep::kSketch ? role_name(Role::kLinearInput) : rule.role,
+        i, rule.module, is_sketch(rule.keep) ? role_name(Role::kLinearInput) : rule.role,
         nearest_text(rule.module, modules));
   }
 }

@@ -1,5 +1,7 @@
 #include "tools/run/run_config.h"
 
+#include <algorithm>
+
 #include "engine/config/check_range.h"
 #include "engine/config/config_tree.h"
 #include "engine/config/fields.h"
@@ -22,6 +24,13 @@ void validate_ranks_of_model(const Config& config) {
               fmt::format("false where parallel.region_ranks is {}", ranks));
   check_range(ranks == 1 || !config.monitor.has_value(), "monitor", "here",
               fmt::format("no such section where parallel.region_ranks is {}", ranks));
+  const bool has_averages =
+      std::any_of(config.residuals.rules.begin(), config.residuals.rules.end(),
+                  [](const ResidualRule& rule) { return rule.keep == Keep::kEmaSketch; });
+  check_range(ranks == 1 || !has_averages, "parallel.region_ranks", ranks,
+              "1 where a rule keeps ema_sketch");
+  check_range(config.device == "cpu" || !has_averages, "device", config.device,
+              "cpu where a rule keeps ema_sketch");
 }
 
 }  // namespace

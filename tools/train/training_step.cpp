@@ -8,7 +8,9 @@
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "models/grid_reductions.h"
+#include "ops/ema_sketch.h"
 #include "ops/optim/nonfinite.h"
+#include "ops/rank_controller.h"
 
 namespace ghost {
 namespace {
@@ -37,6 +39,9 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
                        statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
   ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
   ctx_.attach_state_store(&state_store_);
+  GHOST_CHECK(placement.replicas() == 1 || !tape_.plan().has_ema_sketches(),
+              "keep: ema_sketch with {} replicas; expected 1, as sketches are of one batch",
+              placement.replicas());
   if (placement.replicas() > 1 && config.parallel.gradients == GradientExchange::kFactors) {
     factors_.emplace(*placement.grid, config.train.micro_steps);
     ctx_.attach_factor_exchange(&*factors_);
@@ -174,6 +179,9 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
         sketch_rank(tape_.plan().config().sketch, config_.train.batch_size * config_.train.seq_len,
                     tape_.plan().progress());
   }
+  if (tape_.plan().has_ema_sketches()) {
+    facts.sketch_rank = RankController::from(state_store_, tape_.plan().config().ema_sketch).rank();
+  }
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
   if (is_observed(step)) {
     monitor_->begin_step();
@@ -198,6 +206,12 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   if (is_observed(step)) {
     facts.observed = monitor_->finish(ctx_, step, facts.loss);
     facts.observed->jacobians = jacobians_.detach(model_);
+  }
+  if (tape_.plan().has_ema_sketches() && facts.is_finite) {
+    observe_ema_step(state_store_, tape_.plan().config().ema_sketch,
+                     {.loss = facts.loss,
+                      .error = ema_sketch_error(state_store_),
+                      .grad_norm = facts.grad_norm});
   }
   return facts;
 }

@@ -28,7 +28,7 @@ struct StepFacts {
   double loss = 0;       // mean over micro-steps and replicas, nats
   double grad_norm = 0;  // before clipping
   double lr = 0;
-  std::int64_t sketch_rank = 0;  // of residuals.sketch for one micro-batch; 0: nothing is sketched
+  std::int64_t sketch_rank = 0;  // of residuals.sketch for one micro-batch, or ema_sketch; 0: none
   bool is_finite = true;
   bool is_skipped = false;  // not finite, and on_nonfinite is skip: no update was made
   std::optional<MonitorRecord> observed{};  // of a monitored run, where the step was due
