@@ -25,6 +25,8 @@ class Activation final : public Op {
         return "gelu";
       case ActivationKind::kSilu:
         return "silu";
+      case ActivationKind::kTanh:
+        return "tanh";
     }
     return {};
   }
@@ -78,6 +80,10 @@ Tensor gelu(Context& ctx, const Tensor& x, GeluForm form) {
 
 Tensor silu(Context& ctx, const Tensor& x) {
   return ctx.apply<Activation>({x}, ActivationKind::kSilu);
+}
+
+Tensor tanh(Context& ctx, const Tensor& x) {
+  return ctx.apply<Activation>({x}, ActivationKind::kTanh);
 }
 
 }  // namespace ghost

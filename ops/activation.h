@@ -25,4 +25,7 @@ Tensor gelu(Context& ctx, const Tensor& x, GeluForm form);
 /// source  Hendrycks and Gimpel 2016, arXiv:1606.08415; Ramachandran et al. 2017, arXiv:1710.05941
 Tensor silu(Context& ctx, const Tensor& x);
 
+/// Hyperbolic tangent. Otherwise as `gelu`.
+Tensor tanh(Context& ctx, const Tensor& x);
+
 }  // namespace ghost

@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-enum class ActivationKind { kGeluErf, kGeluTanh, kSilu };
+enum class ActivationKind { kGeluErf, kGeluTanh, kSilu, kTanh };
 
 struct ActivationForward {
   ActivationKind kind;

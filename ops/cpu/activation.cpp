@@ -44,6 +44,15 @@ struct Silu {
   static T derivative(T x) { return silu_derivative(x, vector_sigmoid(x)); }
 };
 
+template <typename T>
+struct Tanh {
+  static T value(T x) { return vector_tanh(x); }
+  static T derivative(T x) {
+    const T y = vector_tanh(x);
+    return 1 - y * y;
+  }
+};
+
 // In pieces: the compiler leaves `value` scalar in one loop shared out among threads.
 template <typename Function, typename T>
 void forward(const ActivationForward& args) {
@@ -122,6 +131,8 @@ void visit_function(ActivationKind kind, DType dtype, Visit&& visit) {
         return visit.template operator()<GeluTanh<T>, T>();
       case ActivationKind::kSilu:
         return visit.template operator()<Silu<T>, T>();
+      case ActivationKind::kTanh:
+        return visit.template operator()<Tanh<T>, T>();
     }
   });
 }

@@ -41,6 +41,14 @@ struct Silu {
   }
 };
 
+struct Tanh {
+  static __device__ float value(float x) { return tanhf(x); }
+  static __device__ float derivative(float x) {
+    const float y = tanhf(x);
+    return 1.0F - y * y;
+  }
+};
+
 // 16 bytes a thread. Traffic: x and y once, the derivative once where it is asked for.
 template <typename Function, typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -133,6 +141,8 @@ void visit_function(ActivationKind kind, Visit&& visit) {
       return visit.template operator()<GeluTanh>();
     case ActivationKind::kSilu:
       return visit.template operator()<Silu>();
+    case ActivationKind::kTanh:
+      return visit.template operator()<Tanh>();
   }
 }
 
