@@ -63,6 +63,12 @@ void MetricsLog::start(const Start& start) {
   if (const auto label = loss_label(config.model.regions); !label.empty()) {
     line["loss_label"] = label;
   }
+  if (start.item != "token") {
+    line["item"] = start.item;
+  }
+  if (!start.score.empty()) {
+    line["score"] = start.score;
+  }
   file_.append_line(line.dump());
 }
 
@@ -102,6 +108,9 @@ void MetricsLog::eval(const EvalLine& eval) {
   };
   if (eval.train_loss.has_value()) {
     line["train_loss"] = number(*eval.train_loss);
+  }
+  if (eval.score.has_value()) {
+    line[std::string(eval.score_name)] = number(*eval.score);
   }
   line["batches"] = eval.batches;
   line["best"] = eval.best;

@@ -8,6 +8,7 @@
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
 #include "models/grid_reductions.h"
+#include "ops/optim/freeze.h"
 #include "ops/optim/nonfinite.h"
 
 namespace ghost {
@@ -15,9 +16,20 @@ namespace {
 
 const std::string kStorePrefix = "store.";
 
+BatchLayout layout_of(const Config& config, const Model& model) {
+  return model.batch_layout(config.train.batch_size, config.train.seq_len,
+                            activation_dtype(config.train.dtype));
+}
+
+/// What rows of a batch are: only indices tell.
+Context::RowLabels labels_of(const Batch& batch) {
+  const auto if_index = [](const Tensor& x) { return is_floating(x.dtype()) ? Tensor{} : x; };
+  return {.tokens = if_index(batch.inputs()), .targets = if_index(batch.targets())};
+}
+
 }  // namespace
 
-TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device,
+TrainingStep::TrainingStep(const Config& config, Model& model, const Device& device,
                            const Placement& placement)
     : config_(config),
       model_(model),
@@ -25,8 +37,9 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
       ctx_(device),
       state_store_(ctx_.allocator()),
       tape_(ResidualPlan(config.residuals)),
-      batch_(ctx_, {config.train.batch_size, config.train.seq_len}) {
+      batch_(ctx_, layout_of(config, model)) {
   ParameterStore& parameters = model_.parameters();
+  freeze_parameters(parameters, config.optimizer.freeze);
   materialize_residents(
       parameters, [&](const Parameter& parameter) { return placement_.is_here(parameter); },
       ctx_.allocator(), parameter_dtype(config.train.dtype), activation_dtype(config.train.dtype));
@@ -34,7 +47,7 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
   optimizer_ = make_optimizer(config.optimizer, ctx_, parameters);
   losses_ = ctx_.empty({config.train.micro_steps},
                        statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
-  ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
+  ctx_.set_row_labels(labels_of(batch_));
   ctx_.attach_state_store(&state_store_);
   if (placement.replicas() > 1 && config.parallel.gradients == GradientExchange::kFactors) {
     factors_.emplace(*placement.grid, config.train.micro_steps);
@@ -59,7 +72,7 @@ void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> s
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
-  batch_.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+  batch_.load([&](const HostElements& inputs, const HostElements& targets) {
     fill(micro_step, inputs, targets);
   });
 }
@@ -123,10 +136,11 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   return facts;
 }
 
-double TrainingStep::evaluate(const TokenBatch::Fill& fill) {
+BatchScore TrainingStep::evaluate(const Batch::Fill& fill, std::optional<std::int64_t> rows) {
   ctx_.set_training(false);
   batch_.load(fill);
-  return item(model_.loss(ctx_, batch_.inputs(), batch_.targets()));
+  const auto filled = [&](const Tensor& x) { return rows ? x.slice(0, *rows) : x; };
+  return model_.score_batch(ctx_, filled(batch_.inputs()), filled(batch_.targets()));
 }
 
 std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch& fill) {
