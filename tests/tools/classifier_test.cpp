@@ -129,9 +129,9 @@ TEST_CASE("classifiers refuse what only text has", "[tools]") {
   const TemporaryDirectory dir;
   write_images(dir);
   check_refused(dir, "train mlp.yaml --set train.seq_len=8", 2,
-                "--set train.seq_len: unknown key train.seq_len; did you mean train.seed?");
+                "--set train.seq_len: unknown key train.seq_len");
   check_refused(dir, "train mlp.yaml --set data.skip_windows=8", 2,
-                "--set data.skip_windows: unknown key data.skip_windows; did you mean data.std?");
+                "--set data.skip_windows: unknown key data.skip_windows");
   check_refused(dir, "train mlp.yaml --set data.sampler=stream", 2,
                 "--set data.sampler: data.sampler is stream; expected shuffled or sequential for "
                 "images");
