@@ -1,5 +1,6 @@
 #include "models/model_config.h"
 
+#include "engine/config/check_range.h"
 #include "models/cnn/cnn.h"
 #include "models/gpt/gpt.h"
 #include "models/hybrid/hybrid.h"
@@ -42,6 +43,8 @@ void ModelConfig::validate(const std::string& prefix) const {
       return;
   }
   if (regions.has_value()) {
+    check_range(is_gpt() || !hybrid.residual_in_f32, prefix + "residual_in_f32",
+                hybrid.residual_in_f32, "false where the model has regions");
     regions->validate_for(layers(), prefix + "regions.");
   }
 }

@@ -60,7 +60,7 @@ class GatedRmsNorm final : public Op {
     if (pullback.wanted(0)) {
       args.dx = ctx.empty_like(dy);
     }
-    if (pullback.wanted(1)) {
+    if (args.z.defined() && pullback.wanted(1)) {
       args.dz = ctx.empty_like(dy);
     }
     if (pullback.wanted(2)) {
@@ -103,13 +103,13 @@ Tensor gated_rms_norm(Context& ctx, const Tensor& x, const Tensor& z, const Tens
   GHOST_CHECK(full.group_size > 0 && channels % full.group_size == 0,
               "gated_rms_norm: groups of {} channels; expected a divisor of {}", config.group_size,
               channels);
-  GHOST_CHECK(z.shape() == x.shape(),
+  GHOST_CHECK(!z.defined() || z.shape() == x.shape(),
               "shape mismatch in gated_rms_norm: x {} against z {}; expected one shape", x.shape(),
               z.shape());
   GHOST_CHECK(gain.shape() == Shape{channels},
               "shape mismatch in gated_rms_norm: x {} against gain {}; expected gain to be {}",
               x.shape(), gain.shape(), Shape{channels});
-  GHOST_CHECK(z.dtype() == x.dtype() && gain.dtype() == x.dtype(),
+  GHOST_CHECK((!z.defined() || z.dtype() == x.dtype()) && gain.dtype() == x.dtype(),
               "gated_rms_norm: z and gain must have the dtype of x, {}", dtype_name(x.dtype()));
   return ctx.apply<GatedRmsNorm>({x, z, gain}, full);
 }

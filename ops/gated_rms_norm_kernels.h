@@ -9,7 +9,7 @@ namespace ghost {
 struct GatedRmsNormForward {
   GateOrder order;
   Tensor x;     // [rows, C]
-  Tensor z;     // [rows, C]
+  Tensor z;     // [rows, C] or undefined: no gate
   Tensor gain;  // [C]
   Tensor y;     // [rows, C]
   Tensor rstd;  // [rows, G] statistic_dtype of x, as everywhere
@@ -20,7 +20,7 @@ struct GatedRmsNormForward {
 struct GatedRmsNormApply {
   GateOrder order;
   Tensor x;     // [rows, C]
-  Tensor z;     // [rows, C]
+  Tensor z;     // [rows, C] or undefined: no gate
   Tensor gain;  // [C]
   Tensor rstd;  // [rows, G]
   Tensor y;     // [rows, C]
@@ -29,7 +29,7 @@ struct GatedRmsNormApply {
 struct GatedRmsNormBackward {
   GateOrder order;
   Tensor x;      // [rows, C]
-  Tensor z;      // [rows, C]
+  Tensor z;      // [rows, C] or undefined: no gate
   Tensor gain;   // [C]
   Tensor rstd;   // [rows, G]
   Tensor dy;     // [P, rows, C]

@@ -1,6 +1,7 @@
 #include "ops/rms_norm.h"
 
 #include "engine/autograd/pullback.h"
+#include "engine/tensor/primitives.h"
 #include "ops/partial_sums.h"
 #include "ops/rms_norm_kernels.h"
 
@@ -14,6 +15,16 @@ void launch(const Context& ctx, const Args& args) {
       ctx, [&] { cpu::rms_norm(args); }, [&] { cuda::rms_norm(args); });
 }
 
+Tensor as(const Context& ctx, const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) {
+    return x;
+  }
+  Tensor y = ctx.empty(x.shape(), dtype);
+  cast(y, x);
+  return y;
+}
+
+// Kernels know one dtype, that of x: gain and dy come in and y goes out through it.
 class RmsNorm final : public Op {
  public:
   explicit RmsNorm(double eps) : eps_(eps) {}
@@ -30,24 +41,26 @@ class RmsNorm final : public Op {
     // The normalised x has a range that integers like, wherever the residual stream has gone.
     const bool keeps_normalized = is_scaled(node.planned_keep("x", x));
     const Tensor normalized = keeps_normalized ? ctx.empty_like(x) : Tensor{};
+    const Tensor& gain = node.input(1);
     launch(ctx, RmsNormForward{.x = x,
-                               .gain = node.input(1),
+                               .gain = as(ctx, gain, x.dtype()),
                                .y = y,
                                .rstd = rstd,
                                .normalized = normalized,
                                .eps = eps_});
     node.keep("x", keeps_normalized ? normalized : x);
-    node.keep("gain", node.input(1));
+    node.keep("gain", gain);
     node.keep("rstd", rstd);
-    return {y};
+    return {as(ctx, y, gain.dtype())};
   }
 
   // dy is [P, ..., C]. With n = x * rstd and g = dy * gain:
   //   dx = rstd * (g - n * mean(g * n)),   dgain = sum dy * n
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    const Tensor dy = pullback.dy();
+    const DType dtype = node.facts(0).dtype;
+    const Tensor dy = as(ctx, pullback.dy(), dtype);
     RmsNormBackward args{.x = node.residual("x"),
-                         .gain = node.residual("gain"),
+                         .gain = as(ctx, node.residual("gain"), dtype),
                          .rstd = node.residual("rstd"),
                          .dy = dy,
                          .is_normalized = is_scaled(node.kept_as("x"))};
@@ -68,13 +81,14 @@ class RmsNorm final : public Op {
 
   Tensor recompute(Context& ctx, const Node& node) const override {
     const Tensor x = node.residual("x");
+    const Tensor gain = node.residual("gain");
     Tensor y = ctx.empty_like(x);
     launch(ctx, RmsNormApply{.x = x,
-                             .gain = node.residual("gain"),
+                             .gain = as(ctx, gain, x.dtype()),
                              .rstd = node.residual("rstd"),
                              .y = y,
                              .is_normalized = is_scaled(node.kept_as("x"))});
-    return y;
+    return as(ctx, y, gain.dtype());
   }
 
  private:
@@ -89,7 +103,7 @@ Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& gain, double eps) {
   GHOST_CHECK(gain.shape() == expected,
               "shape mismatch in rms_norm: x {} against gain {}; expected gain to be {}", x.shape(),
               gain.shape(), expected);
-  GHOST_CHECK(gain.dtype() == x.dtype(),
+  GHOST_CHECK(gain.dtype() == x.dtype() || x.dtype() == statistic_dtype(gain.dtype()),
               "dtype mismatch in rms_norm: x {} against gain {}; expected one dtype",
               dtype_name(x.dtype()), dtype_name(gain.dtype()));
   return ctx.apply<RmsNorm>({x, gain}, eps);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <unistd.h>
+#include <functional>
 
 #include <nlohmann/json.hpp>
 
@@ -15,15 +15,36 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::string_view kModelFile = "model.safetensors";
-constexpr std::string_view kOptimizerFile = "optimizer.safetensors";
+constexpr std::string_view kModel = "model";
+constexpr std::string_view kOptimizer = "optimizer";
 constexpr std::string_view kStateFile = "trainer.json";
 constexpr std::string_view kPrefix = "step-";
 constexpr std::string_view kTemporaryPrefix = ".step-";
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
-json file_facts(const fs::path& path, const std::string& sha256) {
-  return {{"bytes", fs::file_size(path)}, {"sha256", sha256}};
+std::string step_name(std::int64_t step) { return fmt::format("{}{:06}", kPrefix, step); }
+
+std::string temporary_name(std::int64_t step) { return fmt::format(".{}.tmp", step_name(step)); }
+
+/// "model.safetensors", or of several parts "model-00001-of-00004.safetensors".
+std::string file_name(std::string_view kind, const CheckpointPart& part) {
+  return part.count == 1
+             ? fmt::format("{}.safetensors", kind)
+             : fmt::format("{}-{:05}-of-{:05}.safetensors", kind, part.index + 1, part.count);
+}
+
+/// Deletes what was written of a checkpoint when `write` fails.
+void cleaning_up(const fs::path& temporary, const std::function<void()>& write) {
+  std::error_code error;
+  try {
+    write();
+  } catch (const fs::filesystem_error& failure) {
+    fs::remove_all(temporary, error);
+    fail("{}: cannot write the checkpoint: {}", temporary.string(), failure.code().message());
+  } catch (...) {
+    fs::remove_all(temporary, error);
+    throw;
+  }
 }
 
 json optional_number(const std::optional<double>& value) {
@@ -41,24 +62,36 @@ json read_state_file(const fs::path& checkpoint) {
 }
 
 /// Sizes first, then digests: a cut file is found at once.
-void verify_file(const fs::path& checkpoint, std::string_view name) {
+void verify_file(const fs::path& path, const json& facts) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  GHOST_CHECK(!error, "{}: {}", path.string(), error.message());
+  GHOST_CHECK(size == facts.at("bytes").get<std::uintmax_t>(),
+              "{}: {} bytes; expected {} as trainer.json says", path.string(), size,
+              facts.at("bytes").get<std::uintmax_t>());
+  const std::string digest = sha256_file(path);
+  GHOST_CHECK(digest == facts.at("sha256").get<std::string>(),
+              "{}: damaged, its SHA-256 is {}; expected {} as trainer.json says", path.string(),
+              digest, facts.at("sha256").get<std::string>());
+}
+
+/// All files of a kind, in one part or several, checked and opened.
+std::vector<SafetensorsFile> open_files(const fs::path& checkpoint, std::string_view kind) {
   const json state = read_state_file(checkpoint);
-  const fs::path path = checkpoint / name;
+  std::vector<SafetensorsFile> files;
   try {
-    const json& facts = state.at("files").at(std::string(name));
-    std::error_code error;
-    const auto size = fs::file_size(path, error);
-    GHOST_CHECK(!error, "{}: {}", path.string(), error.message());
-    GHOST_CHECK(size == facts.at("bytes").get<std::uintmax_t>(),
-                "{}: {} bytes; expected {} as trainer.json says", path.string(), size,
-                facts.at("bytes").get<std::uintmax_t>());
-    const std::string digest = sha256_file(path);
-    GHOST_CHECK(digest == facts.at("sha256").get<std::string>(),
-                "{}: damaged, its SHA-256 is {}; expected {} as trainer.json says", path.string(),
-                digest, facts.at("sha256").get<std::string>());
+    for (const auto& [name, facts] : state.at("files").items()) {
+      if (name.starts_with(kind)) {
+        verify_file(checkpoint / name, facts);
+        files.emplace_back(checkpoint / name);
+      }
+    }
   } catch (const json::exception&) {
-    fail("{}: no size and SHA-256 of {}", (checkpoint / kStateFile).string(), name);
+    files.clear();
   }
+  GHOST_CHECK(!files.empty(), "{}: no size and SHA-256 of the {}'s files",
+              (checkpoint / kStateFile).string(), kind);
+  return files;
 }
 
 std::optional<std::int64_t> step_of(const fs::path& path) {
@@ -81,40 +114,60 @@ CheckpointDirectory::CheckpointDirectory(fs::path directory) : directory_(std::m
 
 fs::path CheckpointDirectory::save(const TrainerState& state, std::span<const NamedTensor> model,
                                    std::span<const NamedTensor> optimizer) const {
-  const std::string name = fmt::format("step-{:06}", state.step);
-  const fs::path temporary = directory_ / fmt::format(".{}.tmp-{}", name, getpid());
-  const fs::path final_path = directory_ / name;
+  begin(state.step);
+  return commit(state, write_part(state, {}, model, optimizer));
+}
+
+void CheckpointDirectory::begin(std::int64_t step) const {
+  const fs::path temporary = directory_ / temporary_name(step);
   std::error_code error;
   fs::remove_all(temporary, error);
   fs::create_directories(temporary, error);
   GHOST_CHECK(!error, "{}: cannot create the directory: {}", temporary.string(), error.message());
-  try {
-    const std::string model_digest =
-        write_tensors(temporary / kModelFile, model, {{"architecture", state.architecture}});
-    const std::string optimizer_digest = write_tensors(temporary / kOptimizerFile, optimizer);
-    const json facts = {
-        {"format", kFormat},
-        {"architecture", state.architecture},
-        {"step", state.step},
-        {"tokens", state.tokens},
-        {"metrics_bytes", state.metrics_bytes},
-        {"val_loss", optional_number(state.val_loss)},
-        {"best_val_loss", optional_number(state.best_val_loss)},
-        {"files",
-         {{kModelFile, file_facts(temporary / kModelFile, model_digest)},
-          {kOptimizerFile, file_facts(temporary / kOptimizerFile, optimizer_digest)}}}};
+}
+
+std::vector<CheckpointFile> CheckpointDirectory::write_part(
+    const TrainerState& state, const CheckpointPart& part, std::span<const NamedTensor> model,
+    std::span<const NamedTensor> optimizer) const {
+  const fs::path temporary = directory_ / temporary_name(state.step);
+  std::vector<CheckpointFile> files;
+  const auto write = [&](std::string_view kind, std::span<const NamedTensor> tensors,
+                         const SafetensorsMetadata& metadata) {
+    CheckpointFile file{.name = file_name(kind, part)};
+    file.sha256 = write_tensors(temporary / file.name, tensors, metadata);
+    file.bytes = fs::file_size(temporary / file.name);
+    files.push_back(std::move(file));
+  };
+  cleaning_up(temporary, [&] {
+    write(kModel, model, {{"architecture", state.architecture}});
+    write(kOptimizer, optimizer, {});
+  });
+  return files;
+}
+
+fs::path CheckpointDirectory::commit(const TrainerState& state,
+                                     std::span<const CheckpointFile> files) const {
+  const fs::path temporary = directory_ / temporary_name(state.step);
+  const fs::path final_path = directory_ / step_name(state.step);
+  json file_facts = json::object();
+  for (const CheckpointFile& file : files) {
+    file_facts[file.name] = {{"bytes", file.bytes}, {"sha256", file.sha256}};
+  }
+  const json facts = {{"format", kFormat},
+                      {"architecture", state.architecture},
+                      {"step", state.step},
+                      {"tokens", state.tokens},
+                      {"metrics_bytes", state.metrics_bytes},
+                      {"val_loss", optional_number(state.val_loss)},
+                      {"best_val_loss", optional_number(state.best_val_loss)},
+                      {"files", file_facts}};
+  cleaning_up(temporary, [&] {
     write_file_atomically(temporary / kStateFile, facts.dump(2) + "\n");
     // A checkpoint of the same step is replaced: it holds the same state.
     fs::remove_all(final_path);
     fs::rename(temporary, final_path);
     sync_directory(directory_);
-  } catch (const fs::filesystem_error& failure) {
-    fs::remove_all(temporary, error);
-    fail("{}: cannot write the checkpoint: {}", final_path.string(), failure.code().message());
-  } catch (...) {
-    fs::remove_all(temporary, error);
-    throw;
-  }
+  });
   return final_path;
 }
 
@@ -192,24 +245,22 @@ TrainerState load_model(const fs::path& checkpoint, std::string_view architectur
   TrainerState state = read_trainer_state(checkpoint);
   GHOST_CHECK(state.architecture == architecture, "{}: a checkpoint of {}; expected {}",
               checkpoint.string(), state.architecture, architecture);
-  verify_file(checkpoint, kModelFile);
-  read_tensors(SafetensorsFile(checkpoint / kModelFile), model);
+  read_tensors(open_files(checkpoint, kModel), model);
   return state;
 }
 
 std::vector<std::pair<std::string, Shape>> optimizer_tensors(const fs::path& checkpoint) {
-  verify_file(checkpoint, kOptimizerFile);
-  const SafetensorsFile file(checkpoint / kOptimizerFile);
   std::vector<std::pair<std::string, Shape>> out;
-  for (const TensorView& stored : file.tensors()) {
-    out.emplace_back(stored.name, Shape(stored.shape));
+  for (const SafetensorsFile& file : open_files(checkpoint, kOptimizer)) {
+    for (const TensorView& stored : file.tensors()) {
+      out.emplace_back(stored.name, Shape(stored.shape));
+    }
   }
   return out;
 }
 
 void load_optimizer(const fs::path& checkpoint, std::span<const NamedTensor> optimizer) {
-  verify_file(checkpoint, kOptimizerFile);
-  read_tensors(SafetensorsFile(checkpoint / kOptimizerFile), optimizer);
+  read_tensors(open_files(checkpoint, kOptimizer), optimizer);
 }
 
 }  // namespace ghost

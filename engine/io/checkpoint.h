@@ -23,16 +23,43 @@ struct TrainerState {
   std::optional<double> best_val_loss;
 };
 
+/// Which of a checkpoint's tensors a process writes: part `index` of `count`.
+struct CheckpointPart {
+  int index = 0;
+  int count = 1;
+};
+
+/// What trainer.json says of a file.
+struct CheckpointFile {
+  std::string name;
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
 /// The checkpoints of one run: DIRECTORY/step-000120/{model.safetensors, optimizer.safetensors,
-/// trainer.json}. trainer.json holds sizes and SHA-256 of the other two. A checkpoint is written
-/// under a temporary name, synced and renamed, so that one that has its name is complete.
+/// trainer.json}. Several processes write parts instead, model-00001-of-00004.safetensors and so
+/// on; whoever reads needs not know. trainer.json holds sizes and SHA-256 of all other files. A
+/// checkpoint is written under a temporary name, synced and renamed, so that one that has its name
+/// is complete. Writing throws ghost::Error (full disk, no permission) and leaves earlier
+/// checkpoints as they were.
 class CheckpointDirectory {
  public:
   explicit CheckpointDirectory(std::filesystem::path directory);
 
-  /// Throws ghost::Error (full disk, no permission) and leaves earlier checkpoints as they were.
+  /// By one process that has everything.
   std::filesystem::path save(const TrainerState& state, std::span<const NamedTensor> model,
                              std::span<const NamedTensor> optimizer) const;
+
+  // By several: one process does `begin`, then all do `write_part`, then one does `commit` with what all of
+  // them returned.
+
+  void begin(std::int64_t step) const;
+  /// Tensors that are undefined are in another part.
+  std::vector<CheckpointFile> write_part(const TrainerState& state, const CheckpointPart& part,
+                                         std::span<const NamedTensor> model,
+                                         std::span<const NamedTensor> optimizer) const;
+  std::filesystem::path commit(const TrainerState& state,
+                               std::span<const CheckpointFile> files) const;
 
   /// Complete checkpoints, oldest first.
   std::vector<std::filesystem::path> list() const;
@@ -51,15 +78,16 @@ class CheckpointDirectory {
 /// trainer.json of a checkpoint. Throws ghost::Error naming the file when it is not one.
 TrainerState read_trainer_state(const std::filesystem::path& checkpoint);
 
-/// Fills the model's tensors, after checking sizes and digests. Throws ghost::Error naming file and
+/// Fills the model's tensors, after checking sizes and digests. Undefined tensors have to be there
+/// and are not read. Throws ghost::Error naming file and
 /// tensor for damage, another architecture, or other shapes.
 TrainerState load_model(const std::filesystem::path& checkpoint, std::string_view architecture,
                         std::span<const NamedTensor> model);
-/// Names and shapes of the tensors that are stored as the optimizer's state.
-std::vector<std::pair<std::string, Shape>> optimizer_tensors(
-    const std::filesystem::path& checkpoint);
 /// The same for the optimizer's state.
 void load_optimizer(const std::filesystem::path& checkpoint,
                     std::span<const NamedTensor> optimizer);
+/// Names and shapes of the tensors that are stored as the optimizer's state.
+std::vector<std::pair<std::string, Shape>> optimizer_tensors(
+    const std::filesystem::path& checkpoint);
 
 }  // namespace ghost

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <set>
 
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
@@ -70,6 +71,15 @@ void convert(const TensorView& stored, T* out, std::int64_t n) {
   }
 }
 
+/// "model.safetensors", or "DIR/model-00001-of-00002.safetensors and 1 more".
+std::string paths_of(std::span<const SafetensorsFile> files) {
+  if (files.empty()) {
+    return "no file";
+  }
+  const std::string first = files.front().path().string();
+  return files.size() == 1 ? first : fmt::format("{} and {} more", first, files.size() - 1);
+}
+
 bool is_float_name(std::string_view dtype) {
   return dtype == "F32" || dtype == "F64" || dtype == "F16" || dtype == "BF16";
 }
@@ -89,6 +99,9 @@ std::string write_tensors(const std::filesystem::path& path, std::span<const Nam
   Tensors hosts;  // live until their views are written
   std::vector<TensorView> views;
   for (const NamedTensor& named : tensors) {
+    if (!named.tensor.defined()) {
+      continue;
+    }
     hosts.push_back(on_host(named.tensor));
     const auto dims = named.tensor.shape().dims();
     views.push_back(
@@ -113,21 +126,22 @@ void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Te
   copy(tensor, place);
 }
 
-void read_tensors(const SafetensorsFile& file, std::span<const NamedTensor> tensors) {
+void read_tensors(std::span<const SafetensorsFile> files, std::span<const NamedTensor> tensors) {
+  std::set<std::string_view> known;
   for (const NamedTensor& named : tensors) {
-    const TensorView* stored = file.find(named.name);
-    GHOST_CHECK(stored != nullptr, "{}: tensor {} is missing", file.path().string(), named.name);
+    known.insert(named.name);
+    const auto file = std::find_if(files.begin(), files.end(), [&](const SafetensorsFile& each) {
+      return each.find(named.name) != nullptr;
+    });
+    GHOST_CHECK(file != files.end(), "{}: tensor {} is missing", paths_of(files), named.name);
     if (named.tensor.defined()) {
-      read_tensor(file, *stored, named.tensor);
+      read_tensor(*file, *file->find(named.name), named.tensor);
     }
   }
-  if (file.tensors().size() != tensors.size()) {
+  for (const SafetensorsFile& file : files) {
     for (const TensorView& stored : file.tensors()) {
-      const bool is_known = std::any_of(tensors.begin(), tensors.end(), [&](const NamedTensor& n) {
-        return n.name == stored.name;
-      });
-      GHOST_CHECK(is_known, "{}: tensor {} has no place in this model", file.path().string(),
-                  stored.name);
+      GHOST_CHECK(known.contains(stored.name), "{}: tensor {} has no place in this model",
+                  file.path().string(), stored.name);
     }
   }
 }

@@ -19,7 +19,8 @@ struct NamedTensor {
 /// The values of all parameters under their names; undefined for those that are not here.
 std::vector<NamedTensor> named_values(const ParameterStore& parameters);
 
-/// Writes tensors of any device; otherwise as write_safetensors, and returns what that returns.
+/// Writes tensors of any device, those that are defined; otherwise as write_safetensors, and
+/// returns what that returns.
 std::string write_tensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                           const SafetensorsMetadata& metadata = {});
 
@@ -27,9 +28,9 @@ std::string write_tensors(const std::filesystem::path& path, std::span<const Nam
 /// Throws ghost::Error naming `file`, the tensor, what was expected and what was found.
 void read_tensor(const SafetensorsFile& file, const TensorView& stored, const Tensor& tensor);
 
-/// Fills every tensor from the one of its name; throws ghost::Error naming file and tensor when one
-/// is missing, has another shape, or the file has tensors nobody asked for. An undefined tensor
-/// has to be in the file and is not read.
-void read_tensors(const SafetensorsFile& file, std::span<const NamedTensor> tensors);
+/// Fills every tensor from the one of its name in one of the files; throws ghost::Error naming file
+/// and tensor when one is missing, has another shape, or the files have tensors nobody asked for.
+/// An undefined tensor has to be there and is not read.
+void read_tensors(std::span<const SafetensorsFile> files, std::span<const NamedTensor> tensors);
 
 }  // namespace ghost

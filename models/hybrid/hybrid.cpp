@@ -1,6 +1,7 @@
 #include "models/hybrid/hybrid.h"
 
 #include "models/module.h"
+#include "ops/arithmetic.h"
 #include "ops/embedding.h"
 #include "ops/rms_norm.h"
 
@@ -28,7 +29,11 @@ Hybrid::Hybrid(const HybridConfig& config, std::string architecture)
 }
 
 Tensor Hybrid::embed(Context& ctx, const Tensor& tokens, std::int64_t /*start*/) const {
-  return in_module(ctx, "embedding", [&] { return embedding(ctx, tokens, ctx.use(*embedding_)); });
+  return in_module(ctx, "embedding", [&] {
+    const Tensor x = embedding(ctx, tokens, ctx.use(*embedding_));
+    // What reads the stream or joins it goes by this dtype.
+    return config_.residual_in_f32 ? to_dtype(ctx, x, statistic_dtype(x.dtype())) : x;
+  });
 }
 
 Tensor Hybrid::final_norm(Context& ctx, const Tensor& x) const {

@@ -20,6 +20,7 @@ struct HybridConfig {
   bool tied_head = true;
   double norm_eps = 1e-5;
   double embedding_std = 0.02;
+  bool residual_in_f32 = false;
   bool rescale_out_proj = true;
   bool decay_all = false;
   Mamba2Config mamba2;
@@ -36,6 +37,8 @@ struct HybridConfig {
     visit("tied_head", tied_head, "the output head is the token embedding");
     visit("norm_eps", norm_eps, "added to the mean of squares in norms, > 0");
     visit("embedding_std", embedding_std, "of the initial embedding, > 0");
+    visit("residual_in_f32", residual_in_f32,
+          "the residual stream stays in f32 where activations are bf16, as in mamba_ssm");
     visit("rescale_out_proj", rescale_out_proj,
           "projections onto the residual stream start smaller by sqrt(layers), as in mamba_ssm; "
           "LBI does not");

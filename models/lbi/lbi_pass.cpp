@@ -68,7 +68,9 @@ BackwardReport LbiPass::backward(Context& ctx, const Tensor& dloss) {
       num_serial = below;
       break;
     case RegionsBackward::kHybrid:
-      num_serial = std::min(below, static_cast<std::size_t>(model_.config().serial_regions));
+      num_serial = std::min(
+          below,
+          static_cast<std::size_t>(model_.config().serial_regions.value_or(model_.num_layers())));
       break;
   }
   adjoint = regions_->backward(ctx, last - num_serial, last, adjoint);

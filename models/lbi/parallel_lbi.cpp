@@ -18,7 +18,8 @@ int num_serial_ranks(const RegionsConfig& config, std::size_t num_regions, int n
     case RegionsBackward::kHybrid:
       break;
   }
-  const auto num_serial = static_cast<std::size_t>(config.serial_regions);
+  const auto num_serial = static_cast<std::size_t>(
+      config.serial_regions.value_or(static_cast<std::int64_t>(num_regions)));
   int count = 0;
   for (int rank = 0; rank < num_ranks - 1; ++rank) {
     const bool is_serial =

@@ -25,7 +25,8 @@ void RegionsConfig::validate(const std::string& path) const {
                   "a positive integer for chunked and multi_anchor");
       break;
   }
-  check_range(serial_regions >= 0, path + "serial_regions", serial_regions, "at least 0");
+  check_range(serial_regions.value_or(0) >= 0, path + "serial_regions", serial_regions.value_or(0),
+              "at least 0");
   check_range(columns >= 0, path + "columns", columns, "a positive integer, or 0");
   check_range(noise >= 0, path + "noise", noise, "at least 0");
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "engine/config/enum_names.h"
@@ -84,7 +85,7 @@ struct RegionsConfig {
   std::int64_t chunk = 0;
   double update_scale = 0.5;
   RegionsBackward backward = RegionsBackward::kTape;
-  std::int64_t serial_regions = 1;
+  std::optional<std::int64_t> serial_regions;
   SuffixMethod suffix = SuffixMethod::kChain;
   SuffixExchange exchange = SuffixExchange::kAllGather;
   std::int64_t columns = 0;
@@ -103,7 +104,9 @@ struct RegionsConfig {
     visit("update_scale", update_scale,
           "a region's change of the state counts tanh of it, at first");
     visit("backward", backward, "how gradients come about");
-    visit("serial_regions", serial_regions, "of backward: hybrid: regions below the last, >= 0");
+    visit("serial_regions", serial_regions,
+          "of backward: hybrid: regions below the last, >= 0; unset: as the cost model says from "
+          "measured times, in one process all");
     visit("suffix", suffix, "how the products of region Jacobians are formed");
     visit("exchange", exchange, "of parallel.region_ranks: how these products go between ranks");
     visit("columns", columns, "of a region Jacobian at once; 0: all");

@@ -18,8 +18,6 @@ void Mamba3Config::validate(const std::string& prefix) const {
   check_range(angles() > 0, prefix + "state", state,
               fmt::format("a state with a pair that turns at rope_fraction {}", rope_fraction));
   check_range(a_floor >= 0, prefix + "a_floor", a_floor, "zero or a positive number");
-  check_range(!is_outproj_norm || mimo_rank == 1, prefix + "is_outproj_norm", is_outproj_norm,
-              "false where mimo_rank is above 1");
   check_range(dt_min >= 1e-4, prefix + "dt_min", dt_min, "at least 0.0001");
   check_range(dt_max >= dt_min, prefix + "dt_max", dt_max, fmt::format("at least {}", dt_min));
   check_range(mlp >= 0, prefix + "mlp", mlp, "a positive integer, or 0");

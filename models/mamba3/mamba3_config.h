@@ -35,7 +35,7 @@ struct Mamba3Config {
     visit("rope_fraction", rope_fraction, "share of the state that turns, 0.5 or 1");
     visit("a_activation", a_activation, "of the rate of decay; mamba_ssm has heavy_tail, LBI not");
     visit("a_floor", a_floor, "least rate of decay, >= 0");
-    visit("is_outproj_norm", is_outproj_norm, "normalize each head before the gate; SISO only");
+    visit("is_outproj_norm", is_outproj_norm, "normalize each head, of each rank, before the gate");
     visit("dt_min", dt_min, "least initial step, >= 1e-4");
     visit("dt_max", dt_max, "largest initial step, >= dt_min");
     visit("mlp", mlp, "hidden width of a gated MLP behind the mixer; 0: none");

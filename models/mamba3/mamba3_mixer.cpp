@@ -96,16 +96,24 @@ Tensor Mamba3Mixer::mix(Context& ctx, const Tensor& x, BlockState* state) const 
 }
 
 Tensor Mamba3Mixer::gated(Context& ctx, const Tensor& o, const Tensor& z) const {
-  if (norm_ != nullptr) {
+  const GatedRmsNormConfig heads{
+      .order = GateOrder::kNormThenGate, .group_size = config_.head_dim, .eps = norm_eps_};
+  if (norm_ != nullptr && config_.mimo_rank == 1) {
     return in_module(ctx, "norm", [&] {
-      return gated_rms_norm(
-          ctx, o.reshape(z.shape()), z, ctx.use(*norm_),
-          {.order = GateOrder::kNormThenGate, .group_size = config_.head_dim, .eps = norm_eps_});
+      return gated_rms_norm(ctx, o.reshape(z.shape()), z, ctx.use(*norm_), heads);
+    });
+  }
+  Tensor out = o;
+  if (norm_ != nullptr) {
+    // Each rank by itself; the gates of the ranks and their sum come after it.
+    out = in_module(ctx, "norm", [&] {
+      const Shape rows{o.dim(0), o.dim(1), o.dim(2), width()};
+      return gated_rms_norm(ctx, o.reshape(rows), {}, ctx.use(*norm_), heads).reshape(o.shape());
     });
   }
   return in_module(ctx, "gate", [&] {
     const Shape value{z.dim(0), z.dim(1), heads_, config_.head_dim};
-    return mamba3_gate(ctx, o, z.reshape(value), use_or_none(ctx, mimo_z_),
+    return mamba3_gate(ctx, out, z.reshape(value), use_or_none(ctx, mimo_z_),
                        use_or_none(ctx, mimo_o_))
         .reshape(z.shape());
   });

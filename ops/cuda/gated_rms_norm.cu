@@ -10,10 +10,32 @@
 namespace ghost::cuda {
 namespace {
 
+/// f = silu(z) and f' of 8 channels; 1 and 0 where z is null, as nothing gates.
+template <typename T>
+__device__ __forceinline__ void load_gate(const T* z, std::int64_t at, std::int64_t left,
+                                          bool is_aligned, float (&gate)[kNormLanes],
+                                          float (&slope)[kNormLanes]) {
+  if (z == nullptr) {
+#pragma unroll
+    for (int lane = 0; lane < kNormLanes; ++lane) {
+      gate[lane] = 1.0F;
+      slope[lane] = 0.0F;
+    }
+    return;
+  }
+  load_lanes<kNormLanes>(z + at, left, is_aligned, gate);
+#pragma unroll
+  for (int lane = 0; lane < kNormLanes; ++lane) {
+    const float s = sigmoid(gate[lane]);
+    slope[lane] = s * (1.0F + gate[lane] * (1.0F - s));
+    gate[lane] *= s;
+  }
+}
+
 template <typename T>
 struct GatedForward {
   const T* x;         // [rows G, size]
-  const T* z;         // [rows G, size]
+  const T* z;         // [rows G, size] or null
   const T* gain;      // [G, size]
   T* y;               // [rows G, size]
   float* rstd;        // [rows G]
@@ -38,13 +60,14 @@ __global__ void __launch_bounds__(kMostNormThreads)
 #pragma unroll
   for (int chunk = 0; chunk < kNormForwardChunks; ++chunk) {
     const std::int64_t c = first_channel(chunk);
-    float z[kNormLanes];
+    float gate[kNormLanes];
+    float slope[kNormLanes];  // not used here
     load_lanes<kNormLanes>(args.x + row * args.size + c, size - c, args.is_aligned, gated[chunk]);
-    load_lanes<kNormLanes>(args.z + row * args.size + c, size - c, args.is_aligned, z);
+    load_gate(args.z, row * args.size + c, size - c, args.is_aligned, gate, slope);
 #pragma unroll
     for (int lane = 0; lane < kNormLanes; ++lane) {
       const float x = gated[chunk][lane];
-      gated[chunk][lane] *= z[lane] * sigmoid(z[lane]);
+      gated[chunk][lane] *= gate[lane];
       const float term = kOrder == GateOrder::kGateThenNorm ? gated[chunk][lane] : x;
       sums[0] += term * term;
     }
@@ -80,14 +103,15 @@ __global__ void __launch_bounds__(kMostNormThreads)
          c += std::int64_t{blockDim.x} * kNormLanes) {
       const std::int64_t left = args.size - c;
       float values[kNormLanes];
-      float z[kNormLanes];
+      float gate[kNormLanes];
+      float slope[kNormLanes];  // not used here
       float gain[kNormLanes];
       load_lanes<kNormLanes>(args.x + row * args.size + c, left, args.is_aligned, values);
-      load_lanes<kNormLanes>(args.z + row * args.size + c, left, args.is_aligned, z);
+      load_gate(args.z, row * args.size + c, left, args.is_aligned, gate, slope);
       load_lanes<kNormLanes>(gain_of_group + c, left, args.is_aligned, gain);
 #pragma unroll
       for (int lane = 0; lane < kNormLanes; ++lane) {
-        values[lane] *= z[lane] * sigmoid(z[lane]);
+        values[lane] *= gate[lane];
         values[lane] *= rstd * gain[lane];
       }
       store_lanes<kNormLanes>(args.y + row * args.size + c, left, args.is_aligned, values);
@@ -98,7 +122,7 @@ __global__ void __launch_bounds__(kMostNormThreads)
 template <typename T>
 struct GatedBackward {
   const T* x;            // [rows, G, size]
-  const T* z;            // [rows, G, size]
+  const T* z;            // [rows, G, size] or null
   const T* gain;         // [G, size]
   const float* rstd;     // [rows, G]
   const T* dy;           // [P, rows, G, size]
@@ -143,14 +167,11 @@ __global__ void __launch_bounds__(kMostNormThreads)
       const std::int64_t c = first_channel(chunk);
       const std::int64_t at = row * cols + column + c;
       load_lanes<kNormLanes>(args.x + at, size - c, args.is_aligned, n[chunk]);
-      load_lanes<kNormLanes>(args.z + at, size - c, args.is_aligned, gate[chunk]);
+      load_gate(args.z, at, size - c, args.is_aligned, gate[chunk], slope[chunk]);
 #pragma unroll
       for (int lane = 0; lane < kNormLanes; ++lane) {
-        const float z = gate[chunk][lane];
-        const float s = sigmoid(z);
         n[chunk][lane] *= rstd;
-        slope[chunk][lane] = n[chunk][lane] * s * (1.0F + z * (1.0F - s));
-        gate[chunk][lane] = z * s;
+        slope[chunk][lane] *= n[chunk][lane];
         if constexpr (kGatesFirst) {
           n[chunk][lane] *= gate[chunk][lane];
         }
@@ -236,17 +257,18 @@ template <typename T, typename Args>
 GatedForward<T> forward_args(const Args& args, float eps) {
   const std::int64_t groups = args.rstd.dim(-1);
   const std::int64_t size = args.x.dim(-1) / groups;
-  return {.x = elements<T>(args.x),
-          .z = elements<T>(args.z),
-          .gain = elements<T>(args.gain),
-          .y = elements<T>(args.y),
-          .rstd = elements<float>(args.rstd),
-          .rows = args.rstd.numel(),
-          .groups = groups,
-          .size = size,
-          .eps = eps,
-          .is_aligned = size % kVectorLanes<T> == 0 &&
-                        are_aligned(args.x.raw(), args.z.raw(), args.gain.raw(), args.y.raw())};
+  return {
+      .x = elements<T>(args.x),
+      .z = elements<T>(args.z),
+      .gain = elements<T>(args.gain),
+      .y = elements<T>(args.y),
+      .rstd = elements<float>(args.rstd),
+      .rows = args.rstd.numel(),
+      .groups = groups,
+      .size = size,
+      .eps = eps,
+      .is_aligned = size % kVectorLanes<T> == 0 &&
+                    are_aligned(args.x.raw(), elements<T>(args.z), args.gain.raw(), args.y.raw())};
 }
 
 template <typename T, GateOrder kOrder>
@@ -325,7 +347,7 @@ void gated_rms_norm(const GatedRmsNormBackward& args) {
         .basis = args.dy.dim(0),
         .is_aligned =
             size % kVectorLanes<T> == 0 &&
-            are_aligned(args.x.raw(), args.z.raw(), args.gain.raw(), args.dy.raw(), dx, dz)};
+            are_aligned(args.x.raw(), elements<T>(args.z), args.gain.raw(), args.dy.raw(), dx, dz)};
     visit_order(args.order, [&]<GateOrder kOrder>() {
       launch<T, kOrder>(args.x, kernel_args, args.dgain.defined() ? args.dgain_partial.dim(0) : 0);
     });

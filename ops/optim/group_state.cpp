@@ -1,20 +1,29 @@
 #include "ops/optim/group_state.h"
 
+#include <map>
 #include <utility>
 
 namespace ghost {
-
-std::string_view group_name(Decay decay) { return decay == Decay::kYes ? "decay" : "no_decay"; }
 
 GroupState::GroupState(std::string name, Context& ctx, const ParameterStore& store)
     : name_(std::move(name)) {
   GHOST_CHECK(store.is_materialized() || store.all().empty(),
               "optimizer state {} was asked for parameters without memory; materialize them first",
               name_);
+  std::map<const Parameter*, Tensor> places;
   for (const ParameterGroup& group : store.groups()) {
-    tensors_.push_back(
-        ctx.zeros(group.values.shape(), group.values.dtype(), MemoryTag::kOptimizer));
-    group_names_.emplace_back(group_name(group.decay));
+    const Tensor state =
+        ctx.zeros(group.values.shape(), group.values.dtype(), MemoryTag::kOptimizer);
+    for (const Parameter* member : group.members) {
+      const std::int64_t end = member->offset + member->shape.numel();
+      places[member] = state.slice(member->offset, end).reshape(member->shape);
+    }
+    tensors_.push_back(state);
+  }
+  for (const auto& parameter : store.all()) {
+    const auto place = places.find(parameter.get());
+    by_parameter_.push_back({.name = fmt::format("{}.{}", name_, parameter->name),
+                             .tensor = place == places.end() ? Tensor{} : place->second});
   }
 }
 
@@ -29,9 +38,7 @@ void GroupState::check_matches(const ParameterStore& store) const {
 }
 
 void GroupState::append_to(std::vector<NamedTensor>& list) const {
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    list.push_back({.name = name_ + "." + group_names_[i], .tensor = tensors_[i]});
-  }
+  list.insert(list.end(), by_parameter_.begin(), by_parameter_.end());
 }
 
 }  // namespace ghost

@@ -33,8 +33,8 @@ class Optimizer {
   /// (ParameterStore::finish_gradients); `store` is the one the optimizer was made for.
   virtual void step(Context& ctx, ParameterStore& store, const OptimizerStep& args) = 0;
 
-  /// All state, in a fixed order, for checkpoints to save and restore in place: "exp_avg.decay" is
-  /// [elements of the group], in the order of its parameters.
+  /// All state, in a fixed order, for checkpoints to save and restore in place:
+  /// "exp_avg.PARAMETER" has the parameter's shape, and is undefined where that is not here.
   virtual std::vector<NamedTensor> state() const = 0;
 };
 

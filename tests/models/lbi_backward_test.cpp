@@ -64,6 +64,8 @@ TEST_CASE("a scan forms no pullback that it does not need", "[models]") {
   CHECK(pullbacks() == 2);
   config.serial_regions = 9;
   CHECK(pullbacks() == 0);
+  config.serial_regions.reset();  // one process gains nothing by a scan
+  CHECK(pullbacks() == 0);
 }
 
 TEST_CASE("columns in groups and both suffix methods give one gradient", "[models]") {

@@ -101,8 +101,6 @@ TEST_CASE("sizes of mixers that do not fit are named", "[models]") {
   mamba3("rope_fraction: 0.7", "rope_fraction is 0.7; expected 0.5 or 1");
   mamba3("a_activation: relu", "a_activation is \"relu\"; expected one of softplus, heavy_tail");
   mamba3("a_floor: -1", "a_floor is -1; expected zero or a positive number");
-  mamba3("is_outproj_norm: true, mimo_rank: 4",
-         "is_outproj_norm is true; expected false where mimo_rank is above 1");
   const auto attention = [&](const std::string& keys, const std::string& message) {
     refused("type: hybrid, layer_types: attention, channels: 96, attention: {" + keys + "}",
             "attention." + message);
@@ -151,6 +149,9 @@ TEST_CASE("regions that do not fit are named", "[models]") {
   refused("serial_regions: -1", "serial_regions is -1; expected at least 0");
   refused("columns: -1", "columns is -1; expected a positive integer, or 0");
   refused("noise: -1", "noise is -1; expected at least 0");
+  CHECK_THROWS_WITH(read("type: mamba3, residual_in_f32: true, regions: {}"),
+                    "a.yaml:1: model.residual_in_f32 is true; expected false where the model has "
+                    "regions");
   CHECK_THROWS_WITH(read("regions: {depth: 2}"),
                     test::contains_text("a.yaml:1: unknown key model.regions.depth"));
 }

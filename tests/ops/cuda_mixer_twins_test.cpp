@@ -105,6 +105,12 @@ TEST_CASE("gated_rms_norm on a GPU equals the CPU's at all widths", "[ops][cuda]
                            return gated_rms_norm(ctx, in[0], in[1], in[2], config);
                          }});
     }
+    test::check_twins(
+        {.inputs = {{normal(size.x, 1)}, {}, {normal({size.x.back()}, 3), InputKind::kWeight}},
+         .run = [&](Context& ctx, const Tensors& in) {
+           return gated_rms_norm(ctx, in[0], in[1], in[2],
+                                 {.group_size = size.group_size, .eps = 0.1});
+         }});
   }
 }
 

@@ -32,6 +32,33 @@ TEST_CASE("gated_rms_norm satisfies the op contract", "[ops]") {
   }
 }
 
+TEST_CASE("gated_rms_norm without a gate satisfies the op contract", "[ops]") {
+  for (const std::int64_t group_size : {0, 3}) {
+    test::check_op({.inputs = {{normal({2, 3, 9}, 1)}, {}, {normal({9}, 3), InputKind::kWeight}},
+                    .run = [group_size](Context& ctx, const Tensors& in) {
+                      return gated_rms_norm(ctx, in[0], in[1], in[2],
+                                            {.group_size = group_size, .eps = 0.1});
+                    }});
+  }
+}
+
+TEST_CASE("gated_rms_norm without a gate is rms_norm in groups", "[ops]") {
+  Context ctx(Device{});
+  const Tensor x = normal({4, 6}, 1);
+  const Tensor gain = normal({6}, 3);
+  const Tensor ones = test::tensor_of({3}, std::vector<double>(3, 1.0));
+  const auto rows = values_of(rms_norm(ctx, x.reshape({8, 3}), ones, 1e-5));
+  for (const GateOrder order : kOrders) {
+    const auto whole = gated_rms_norm(ctx, x, {}, gain, {.order = order});
+    CHECK(test::relative_difference(whole, rms_norm(ctx, x, gain, 1e-5)) < 1e-14);
+    const auto groups =
+        values_of(gated_rms_norm(ctx, x, {}, gain, {.order = order, .group_size = 3}));
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      CHECK(groups[i] == Approx(rows[i] * gain.data<double>()[i % 6]).margin(1e-14));
+    }
+  }
+}
+
 TEST_CASE("gated_rms_norm is silu and rms_norm in either order", "[ops]") {
   Context ctx(Device{});
   const Tensor x = normal({4, 6}, 1);
@@ -67,15 +94,17 @@ TEST_CASE("gated_rms_norm normalizes groups on their own", "[ops]") {
 
 TEST_CASE("gated_rms_norm makes its output again", "[ops]") {
   for (const GateOrder order : kOrders) {
-    Context ctx(Device{});
-    Tape tape;
-    const Tensor x = tape.watch(normal({3, 8}, 1));
-    const Context::Recording recording(ctx, &tape);
-    const Tensor y = gated_rms_norm(ctx, x, normal({3, 8}, 2), normal({8}, 3),
-                                    {.order = order, .group_size = 2});
-    const Node& node = tape.nodes().back();
-    REQUIRE(node.op().is_cheap());
-    CHECK(test::relative_difference(node.op().recompute(ctx, node), y) == 0);
+    for (const bool is_gated : {true, false}) {
+      Context ctx(Device{});
+      Tape tape;
+      const Tensor x = tape.watch(normal({3, 8}, 1));
+      const Tensor z = is_gated ? normal({3, 8}, 2) : Tensor{};
+      const Context::Recording recording(ctx, &tape);
+      const Tensor y = gated_rms_norm(ctx, x, z, normal({8}, 3), {.order = order, .group_size = 2});
+      const Node& node = tape.nodes().back();
+      REQUIRE(node.op().is_cheap());
+      CHECK(test::relative_difference(node.op().recompute(ctx, node), y) == 0);
+    }
   }
 }
 

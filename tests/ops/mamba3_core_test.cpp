@@ -126,15 +126,19 @@ TEST_CASE("the Mamba-3 core satisfies the op contract with ranks", "[ops]") {
   Mamba3CoreInput in = random_input(n);
   check_output(in, {.chunk = 2, .pairing = RotaryPairing::kHalves});
   in.initial = random_state(n, 20);
-  for (const int which : {0, 2, 3}) {
+  for (const int which : {0, 1, 2, 3, 4}) {
     check_output(in, {.chunk = 2, .pairing = RotaryPairing::kHalves}, which);
+  }
+  for (const std::int64_t ranks : {2, 4}) {
+    const Mamba3Sizes small{.seq_len = 3, .ranks = ranks, .head_dim = 1, .state = 2, .angles = 1};
+    check_output(random_input(small), {.chunk = 2, .pairing = RotaryPairing::kHalves});
   }
 }
 
 TEST_CASE("the Mamba-3 core in chunks equals its recurrence", "[ops]") {
   Context ctx(Device{});
   for (const std::int64_t seq_len : {1, 2, 15, 16, 17, 257}) {
-    for (const std::int64_t ranks : {1, 4}) {
+    for (const std::int64_t ranks : {1, 2, 3, 4}) {
       const Mamba3Sizes n{.batch = 2,
                           .seq_len = seq_len,
                           .ranks = ranks,
@@ -176,25 +180,31 @@ TEST_CASE("the Mamba-3 core goes on from the state it returned", "[ops]") {
 }
 
 TEST_CASE("outputs of the Mamba-3 core do not depend on later tokens, bit by bit", "[ops]") {
-  const Mamba3Sizes n{.seq_len = 19, .state = 8};
-  Context ctx(Device{});
-  Mamba3CoreInput in = random_input(n);
-  const Tensor before = mamba3_core(ctx, in, {.chunk = 8}).o;
-  for (const std::int64_t t : {0, 5, 8, 11, 16, 18}) {
-    Mamba3CoreInput changed = in;
-    for (Tensor* x : {&changed.q, &changed.k, &changed.v, &changed.a, &changed.dt, &changed.trap,
-                      &changed.angle}) {
-      *x = tokens(*x, 0, n.seq_len);
-      const std::int64_t row = x->numel() / n.seq_len;
-      for (std::int64_t i = t * row; i < (t + 1) * row; ++i) {
-        x->data<double>()[i] *= 0.5;
+  for (const std::int64_t ranks : {1, 2, 3, 4}) {
+    const Mamba3Sizes n{.seq_len = 19, .ranks = ranks, .state = 8};
+    const Mamba3CoreOptions options{
+        .chunk = 8, .pairing = ranks > 1 ? RotaryPairing::kHalves : RotaryPairing::kAdjacent};
+    Context ctx(Device{});
+    const Mamba3CoreInput in = random_input(n);
+    const Tensor before = mamba3_core(ctx, in, options).o;
+    for (const std::int64_t t : {0, 5, 8, 11, 16, 18}) {
+      INFO("R = " << ranks << ", t = " << t);
+      Mamba3CoreInput changed = in;
+      for (Tensor* x : {&changed.q, &changed.k, &changed.v, &changed.a, &changed.dt, &changed.trap,
+                        &changed.angle}) {
+        *x = tokens(*x, 0, n.seq_len);
+        const std::int64_t row = x->numel() / n.seq_len;
+        for (std::int64_t i = t * row; i < (t + 1) * row; ++i) {
+          x->data<double>()[i] *= 0.5;
+        }
       }
+      const Tensor after = mamba3_core(ctx, changed, options).o;
+      const double* a = before.data<double>();
+      const double* b = after.data<double>();
+      const std::int64_t unchanged = t * n.ranks * n.heads * n.head_dim;
+      CHECK(std::equal(a, a + unchanged, b));
+      CHECK(a[unchanged] != b[unchanged]);
     }
-    const Tensor after = mamba3_core(ctx, changed, {.chunk = 8}).o;
-    const std::int64_t unchanged = t * n.heads * n.head_dim;
-    CHECK(
-        std::equal(before.data<double>(), before.data<double>() + unchanged, after.data<double>()));
-    CHECK(before.data<double>()[unchanged] != after.data<double>()[unchanged]);
   }
 }
 

@@ -84,6 +84,41 @@ TEST_CASE("rms_norm makes its output again from its residuals", "[ops]") {
   CHECK(test::relative_difference(node.op().recompute(ctx, node), y) == 0);
 }
 
+TEST_CASE("rms_norm reads an f32 residual stream and writes bf16", "[ops]") {
+  Context ctx(Device{});
+  const auto as = [&](const Tensor& x, DType dtype) {
+    Tensor out = ctx.empty(x.shape(), dtype);
+    cast(out, x);
+    return out;
+  };
+  Tape tape;
+  const Tensor x = tape.watch(as(normal({2, 3, 33}, 1), DType::kF32));
+  const Tensor gain = tape.watch(as(normal({33}, 2), DType::kBF16));
+  const Tensor wide_x = tape.watch(x.detach());
+  const Tensor wide_gain = tape.watch(as(gain, DType::kF32));
+  const Context::Recording recording(ctx, &tape);
+  const Tensor y = rms_norm(ctx, x, gain, 1e-5);
+  const Node& node = tape.nodes().back();
+  REQUIRE(y.dtype() == DType::kBF16);
+  CHECK(test::values_of(node.op().recompute(ctx, node)) == test::values_of(y));
+  const Tensor wide = rms_norm(ctx, wide_x, wide_gain, 1e-5);
+  CHECK(test::values_of(y) == test::values_of(as(wide, DType::kBF16)));
+
+  const auto pull = [&](const Tensor& of, const Tensor& dy, const Tensors& inputs) {
+    return tape.vjp(ctx, std::span(&of, 1), std::span(&dy, 1), inputs);
+  };
+  const Tensor dy = as(normal({1, 2, 3, 33}, 3), DType::kBF16);
+  const Tensors narrow = pull(y, dy, {x, gain});
+  const Tensors expected = pull(wide, as(dy, DType::kF32), {wide_x, wide_gain});
+  CHECK(narrow[0].dtype() == DType::kF32);
+  CHECK(test::values_of(narrow[0]) == test::values_of(expected[0]));
+  CHECK(narrow[1].dtype() == DType::kF32);  // gradients of weights are
+  CHECK(test::values_of(narrow[1]) == test::values_of(expected[1]));
+  const Tensor many = as(normal({3, 2, 3, 33}, 4), DType::kBF16);
+  CHECK(test::values_of(pull(y, many, {x})[0]) ==
+        test::values_of(pull(wide, as(many, DType::kF32), {wide_x})[0]));
+}
+
 TEST_CASE("rms_norm refuses wrong arguments", "[ops]") {
   Context ctx(Device{});
   const Tensor x = normal({2, 4}, 1);

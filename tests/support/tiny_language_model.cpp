@@ -77,6 +77,16 @@ std::vector<NamedModel> tiny_models() {
              c.mamba3.mimo_rank = 3;
              c.mamba3.state = 8;
            }),
+      make("mamba3 MIMO with groups, all turning, norm", ModelType::kMamba3,
+           [](HybridConfig& c) {
+             c.mamba3 = {.state = 4,
+                         .head_dim = 3,
+                         .groups = 2,
+                         .mimo_rank = 2,
+                         .chunk = 3,
+                         .rope_fraction = 1,
+                         .is_outproj_norm = true};
+           }),
       make("hybrid", ModelType::kHybrid,
            [](HybridConfig& c) {
              c.layers = 3;

@@ -59,9 +59,15 @@ void fill_tiny_values(ParameterStore& parameters) {
   std::uint64_t seed = 100;
   for (const auto& parameter : parameters.all()) {
     const auto noise = values_of(normal(parameter->shape, ++seed));
-    for (std::size_t i = 0; is_resident(*parameter) && i < noise.size(); ++i) {
-      parameter->value.span<double>()[i] += 0.3 * noise[i];
+    if (!is_resident(*parameter)) {
+      continue;
     }
+    visit_real(parameter->value.dtype(), [&]<typename T>() {
+      for (std::size_t i = 0; i < noise.size(); ++i) {
+        T& value = parameter->value.span<T>()[i];
+        value += static_cast<T>(0.3 * noise[i]);
+      }
+    });
   }
 }
 

@@ -131,5 +131,28 @@ TEST_CASE("the meter accounts for the memory of the process at 124M parameters",
   CHECK(meter >= 0.9 * process);
 }
 
+TEST_CASE("bench measures a region and its Jacobian", "[tools]") {
+  const TemporaryDirectory dir;
+  write_small(dir);
+  dir.write("regions.yaml",
+            "base: small.yaml\n"
+            "model: {layers: 3, regions: {layers_per_region: 1, state_dim: 6}}\n");
+  const json facts = bench(dir, "regions.yaml --regions");
+  CHECK(facts.at("regions") == 3);
+  CHECK(facts.at("columns") == 6);
+  std::vector<int> columns;
+  for (const json& pullback : facts.at("pullbacks")) {
+    columns.push_back(pullback.at("columns_at_once").get<int>());
+    CHECK(pullback.at("gamma").get<double>() ==
+          Approx(pullback.at("seconds").get<double>() /
+                 (6 * facts.at("input_backward").get<double>())));
+  }
+  CHECK(columns == std::vector<int>{1, 2, 4, 6});
+  CHECK(facts.at("joined").get<double>() >= facts.at("serial_adjoint").get<double>());
+  test::check_refused(dir, "bench small.yaml --regions", 2,
+                      "small.yaml: --regions measures the regions of a model; expected "
+                      "model.regions");
+}
+
 }  // namespace
 }  // namespace ghost

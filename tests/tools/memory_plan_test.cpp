@@ -115,6 +115,56 @@ TEST_CASE("the plan of a GPU's step needs no GPU", "[tools]") {
         on_cpu.block_bytes(/*with_statistics=*/false) / 2);
 }
 
+// A dry step checks every dtype on the way. Of two bytes a channel more, a block keeps as many as
+// it has norms that read the stream, and its input where it is made again.
+TEST_CASE("a residual stream in f32 costs a block what it reads of it", "[tools]") {
+  Config config;
+  config.device = "cuda:0";
+  config.model.type = ModelType::kHybrid;
+  config.model.hybrid = {
+      .layers = 3,
+      .channels = 64,
+      .layer_types = {{LayerType::kMamba2, LayerType::kMamba3, LayerType::kAttention}},
+      .vocab_size = 64,
+      .mamba2 = {.state = 32, .head_dim = 16, .chunk = 16, .mlp = 96},
+      .mamba3 = {.state = 32, .head_dim = 16, .mimo_rank = 2, .is_outproj_norm = true, .mlp = 96},
+      .attention = {.heads = 4, .conv = 4, .mlp = 128}};
+  config.train.dtype = TrainDType::kBF16;
+  config.train.batch_size = 2;
+  config.train.seq_len = 64;
+  const auto bytes = [&](Recompute recompute, bool in_f32) {
+    config.residuals.recompute = recompute;
+    config.model.hybrid.residual_in_f32 = in_f32;
+    return plan_memory(config, 0).block_bytes(/*with_statistics=*/false);
+  };
+  const std::pair<Recompute, int> kReads[] = {{Recompute::kNone, 2},
+                                              {Recompute::kCheap, 2},
+                                              {Recompute::kAttention, 2},
+                                              {Recompute::kBlock, 1}};
+  for (const auto& [recompute, reads] : kReads) {
+    INFO("recompute: " << enum_name(recompute));
+    CHECK(bytes(recompute, true) == Approx(bytes(recompute, false) + 2 * 64 * reads));
+  }
+}
+
+TEST_CASE("a residual stream in f32 is what f32 has anyway", "[tools]") {
+  Config config;
+  config.model.type = ModelType::kMamba3;
+  config.model.hybrid = {.layers = 2,
+                         .channels = 16,
+                         .vocab_size = 128,
+                         .mamba3 = {.state = 8, .head_dim = 8, .mimo_rank = 2}};
+  config.train.batch_size = 2;
+  config.train.seq_len = 9;
+  const auto loss = [&](bool in_f32) {
+    config.model.hybrid.residual_in_f32 = in_f32;
+    const auto model = make_model(config.model, 0);
+    TrainingStep step(config, *model, Device{});
+    return step.run(0, some_tokens()).loss;
+  };
+  CHECK(loss(true) == loss(false));
+}
+
 TEST_CASE("a step in steady state asks the system for no memory", "[tools]") {
   for (const Option& option : kOptions) {
     INFO("recompute: " << enum_name(option.recompute));

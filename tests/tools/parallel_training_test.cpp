@@ -5,6 +5,7 @@
 #include <map>
 #include <sstream>
 
+#include "engine/comm/nccl/nccl_communicator.h"
 #include "engine/io/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/tools/program.h"
@@ -71,14 +72,22 @@ void write_run(const TemporaryDirectory& dir) {
   dir.write("gpt.yaml", rest + "model: {type: gpt, " + sizes + "}\n");
 }
 
-std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
+/// Tensors of the files KIND*.safetensors of a checkpoint, each in one of them.
+std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::path& checkpoint,
+                                                      const std::string& kind) {
   std::map<std::string, std::vector<double>> tensors;
-  for (const TensorView& stored : file.tensors()) {
-    REQUIRE(stored.dtype == "F64");
-    std::vector<double>& values = tensors[stored.name];
-    values.resize(stored.bytes.size() / sizeof(double));
-    std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoint)) {
+    if (!entry.path().filename().string().starts_with(kind)) {
+      continue;
+    }
+    const SafetensorsFile file(entry.path());
+    for (const TensorView& stored : file.tensors()) {
+      REQUIRE(stored.dtype == "F64");
+      REQUIRE(!tensors.contains(stored.name));
+      std::vector<double>& values = tensors[stored.name];
+      values.resize(stored.bytes.size() / sizeof(double));
+      std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+    }
   }
   return tensors;
 }
@@ -86,10 +95,10 @@ std::map<std::string, std::vector<double>> tensors_of(const std::filesystem::pat
 /// Every number of two runs' checkpoints after the last step, over the largest of its tensor.
 void check_same_state(const TemporaryDirectory& dir, const std::string& run,
                       const std::string& expected_run) {
-  for (const std::string file : {"model.safetensors", "optimizer.safetensors"}) {
-    const std::string path = "/checkpoints/step-000020/" + file;
-    const auto found = tensors_of(dir / (run + path));
-    const auto expected = tensors_of(dir / (expected_run + path));
+  for (const std::string kind : {"model", "optimizer"}) {
+    const std::string path = "/checkpoints/step-000020";
+    const auto found = tensors_of(dir / (run + path), kind);
+    const auto expected = tensors_of(dir / (expected_run + path), kind);
     REQUIRE(found.size() == expected.size());
     for (const auto& [name, values] : expected) {
       const auto& others = found.at(name);
@@ -177,6 +186,10 @@ TEST_CASE("a checkpoint of four ranks goes on with one and two", "[tools][mpirun
                  "--set train.micro_steps=1");
   check_same_state(dir, "four", "one");
   check_same_log(dir, "four", "one");
+  for (const std::string file : {"model-00001-of-00002", "model-00002-of-00002",
+                                 "optimizer-00001-of-00002", "optimizer-00002-of-00002"}) {
+    CHECK(std::filesystem::exists(dir / ("four/checkpoints/step-000020/" + file + ".safetensors")));
+  }
   std::filesystem::remove_all(dir / "four/checkpoints/step-000020");
   for (const std::string run : {"alone", "regions", "replicas", "deep"}) {
     std::filesystem::copy(dir / "four", dir / run, std::filesystem::copy_options::recursive);
@@ -246,6 +259,9 @@ TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools]
   check(2, "lbi.yaml --set model.regions.backward=tape " + key + "=2",
         "--set model.regions.backward: model.regions.backward is tape; expected scan, "
         "serial_adjoint or hybrid where parallel.region_ranks is 2");
+  check(2, "gpt.yaml --set parallel.transport=nccl",
+        std::string("parallel.transport is nccl; expected auto or mpi where ") +
+            (kHasNccl ? "device is cpu" : "the build has no NCCL"));
   check(2,
         "lbi.yaml --set run.dir=refused : -n 1 '" GHOST_BINARY
         "' train lbi.yaml --set train.seed=3",
@@ -253,6 +269,22 @@ TEST_CASE("ranks that do not fit are refused and leave nothing behind", "[tools]
 }
 
 }  // namespace
+
+// Without NCCL there is nothing that such ranks could talk through, on a CPU neither.
+TEST_CASE("ranks of a launcher without MPI are refused on a CPU", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string variables =
+      "RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29555 '" GHOST_BINARY "' ";
+  const std::string line = "cd '" + dir.path().string() + "' && " + variables +
+                           "train gpt.yaml > .stdout 2> .stderr < /dev/null";
+  const int status = std::system(line.c_str());
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 2));
+  CHECK(text_of(dir / ".stderr") ==
+        std::string("error: RANK and WORLD_SIZE say that this is rank 1 of 2, which takes ") +
+            (kHasNccl ? "device: cuda" : "a build with CUDA and NCCL") +
+            "; expected mpirun, or one process\n");
+}
 
 TEST_CASE("a single process refuses region ranks", "[tools]") {
   const TemporaryDirectory dir;

@@ -219,6 +219,17 @@ ModelConfig mixers(ModelType type, std::int64_t layers) {
 }
 ModelConfig mamba2(std::int64_t layers) { return mixers(ModelType::kMamba2, layers); }
 ModelConfig mamba3(std::int64_t layers) { return mixers(ModelType::kMamba3, layers); }
+constexpr double kRanks = 4;
+ModelConfig mimo(std::int64_t layers) {
+  ModelConfig config = mixers(ModelType::kMamba3, layers);
+  config.hybrid.mamba3.mimo_rank = static_cast<std::int64_t>(kRanks);
+  return config;
+}
+ModelConfig mimo_with_norm(std::int64_t layers) {
+  ModelConfig config = mimo(layers);
+  config.hybrid.mamba3.is_outproj_norm = true;
+  return config;
+}
 ModelConfig transformer(std::int64_t layers) { return mixers(ModelType::kHybrid, layers); }
 
 // rstd of both norms, dt
@@ -262,6 +273,33 @@ TEST_CASE("presets of Mamba keep the bytes of their closed forms", "[tools]") {
           model);
     check(preset(ResidualPreset::kBasisRecompute), {.int8 = 1}, model);
     check(preset(ResidualPreset::kGhost), {.f32 = 1}, model);
+  }
+}
+
+// B, C and o are there once for each rank, x and z once.
+TEST_CASE("plans of MIMO keep what their closed forms say", "[tools]") {
+  // rstd of the pre-norm and of B and C, the latter of each rank; of a norm, one a head and rank.
+  constexpr double kOfMixer = 5 * kSsmHeads + kAngles;
+  constexpr double kStatistics = 1 + 2 * kRanks + kOfMixer;
+  constexpr double kOfNorm = kRanks * kSsmHeads;
+  // x, norm, z, x, B and C before and after their norms, o, what out_proj reads
+  check({}, {.f32 = 8 + (2 + 4 * kN) * kRanks, .statistics = kStatistics}, mimo);
+  check({}, {.f32 = 8 + (4 + 4 * kN) * kRanks, .statistics = kStatistics + kOfNorm},
+        mimo_with_norm);
+  for (const ModelOfLayers model : {mimo, mimo_with_norm}) {
+    const double statistics = kStatistics + (model == mimo ? 0 : kOfNorm);
+    // x, z, x, B, C and o: outputs of norms and of the gate are made again.
+    const double numbers = 5 + (2 + 2 * kN) * kRanks;
+    check({.recompute = Recompute::kCheap}, {.f32 = numbers, .statistics = statistics}, model);
+    check({.keep = Keep::kBF16, .recompute = Recompute::kCheap},
+          {.bf16 = numbers, .statistics = statistics}, model);
+    // The preset keeps what the gate reads, be it the output of a norm.
+    check({.preset = ResidualPreset::kBasisInt8, .sketch = {.rank = 4, .lambda = 0}},
+          {.int8 = numbers + (model == mimo ? 0 : 2 * kRanks), .statistics = statistics}, model);
+    check({.recompute = Recompute::kAttention}, {.f32 = 3}, model);
+    check({.recompute = Recompute::kBlock}, {.f32 = 1}, model);
+    check({.preset = ResidualPreset::kGhost, .sketch = {.rank = 4, .lambda = 0}}, {.f32 = 1},
+          model);
   }
 }
 

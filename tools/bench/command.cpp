@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <omp.h>
@@ -15,6 +16,7 @@
 #include "engine/io/process_memory.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/bench/kernel_rates.h"
+#include "tools/bench/region_text.h"
 #include "tools/bench/sketch_rate.h"
 #include "tools/console/quantity.h"
 #include "tools/inspect/memory_plan.h"
@@ -37,6 +39,7 @@ struct BenchOptions {
   std::string json_file;  // gets the JSON as one more line
   std::string row;        // name of the plan; prints one row of a table instead
   bool kernels = false;
+  bool regions = false;
 };
 
 struct BenchResult {
@@ -245,6 +248,31 @@ void append_line(const std::string& file, const nlohmann::ordered_json& facts) {
   GHOST_CHECK(out.good(), "{}: could not be written", file);
 }
 
+/// One measurement: as JSON where that is wanted, else as `print` does.
+void show(const BenchOptions& options, const nlohmann::ordered_json& facts,
+          const std::function<void()>& print) {
+  if (!options.json_file.empty()) {
+    append_line(options.json_file, facts);
+  }
+  if (options.as_json) {
+    fmt::print("{}\n", facts.dump());
+  } else {
+    print();
+  }
+}
+
+void bench_regions(const BenchOptions& options, const Config& config, std::int64_t vocab_size,
+                   const Device& device) {
+  if (!config.model.regions.has_value()) {
+    fail<ConfigError>("{}: --regions measures the regions of a model; expected model.regions",
+                      options.config.file.string());
+  }
+  const RegionRates rates =
+      measure_region_rates(config, vocab_size, device, PullbackColumns::kSeveral);
+  const std::int64_t regions = num_regions(*config.model.regions, config.model.layers());
+  show(options, facts_of(rates, regions), [&] { print_regions(rates, regions); });
+}
+
 void bench(const BenchOptions& options) {
   const Config loaded = options.config.load();
   const Device device = parse_device(loaded.device);
@@ -257,11 +285,11 @@ void bench(const BenchOptions& options) {
   }
   if (options.kernels) {
     const KernelRates rates = measure_kernel_rates(config, data.vocab_size, device);
-    const nlohmann::ordered_json facts = facts_of(rates);
-    if (!options.json_file.empty()) {
-      append_line(options.json_file, facts);
-    }
-    options.as_json ? fmt::print("{}\n", facts.dump()) : print_kernels(rates);
+    show(options, facts_of(rates), [&] { print_kernels(rates); });
+    return;
+  }
+  if (options.regions) {
+    bench_regions(options, config, data.vocab_size, device);
     return;
   }
   const auto model = make_any_model(config.model, data);
@@ -274,17 +302,13 @@ void bench(const BenchOptions& options) {
   }
   const BenchResult result = measure(options, config, step);
   const Allocator& memory = *step.context().allocator();
-  const nlohmann::ordered_json facts = facts_of(options, config, result, memory);
-  if (!options.json_file.empty()) {
-    append_line(options.json_file, facts);
-  }
-  if (options.as_json) {
-    fmt::print("{}\n", facts.dump());
-  } else if (!options.row.empty()) {
-    print_row(options, config, result, memory);
-  } else {
-    print_text(config, *model, result, memory);
-  }
+  show(options, facts_of(options, config, result, memory), [&] {
+    if (options.row.empty()) {
+      print_text(config, *model, result, memory);
+    } else {
+      print_row(options, config, result, memory);
+    }
+  });
 }
 
 }  // namespace
@@ -301,8 +325,14 @@ void register_bench(CLI::App& app) {
   command->add_option("--append-json", options->json_file, "file that gets it as one more line");
   command->add_option("--row", options->row, "one row of a Markdown table, under this name")
       ->excludes(json);
-  command->add_flag("--kernels", options->kernels,
-                    "operations alone, beside a copy and a large product, instead of steps");
+  CLI::Option* kernels =
+      command->add_flag("--kernels", options->kernels,
+                        "operations alone, beside a copy and a large product, instead of steps");
+  command
+      ->add_flag(
+          "--regions", options->regions,
+          "one region of model.regions and its Jacobian, and what the cost model makes of it")
+      ->excludes(kernels);
   command->callback([options] { bench(*options); });
 }
 

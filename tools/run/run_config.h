@@ -122,10 +122,20 @@ struct EnumNames<GradientExchange> {
                                                           {GradientExchange::kFactors, "factors"}};
 };
 
+/// What messages between ranks go over.
+enum class Transport { kAuto, kMpi, kNccl };
+
+template <>
+struct EnumNames<Transport> {
+  static constexpr EnumName<Transport> kNames[] = {
+      {Transport::kAuto, "auto"}, {Transport::kMpi, "mpi"}, {Transport::kNccl, "nccl"}};
+};
+
 /// Ranks: processes of one job (mpirun). Those that do not share a model are replicas of it.
 struct ParallelConfig {
   std::int64_t region_ranks = 1;
   GradientExchange gradients = GradientExchange::kProducts;
+  Transport transport = Transport::kAuto;
   double timeout_s = 300;
 
   template <typename Visit>
@@ -135,6 +145,8 @@ struct ParallelConfig {
     visit("gradients", gradients,
           "what replicas exchange: products; factors: the two halves of sketched gradients where "
           "they are smaller, on the CPU");
+    visit("transport", transport,
+          "of messages: auto: nccl where every rank has a GPU of its own, else mpi");
     visit("timeout_s", timeout_s, "longest wait for another rank, > 0");
   }
   void validate(const std::string& prefix) const;

@@ -68,11 +68,12 @@ void train(const TrainOptions& options) {
     config.run.dir = options.resume;
     mode = StartMode::kResume;
   }
-  const std::unique_ptr<Communicator> world = make_world(config.parallel);
+  World world = make_world(config.parallel, rank_device(config.device));
   const StopSignal stop;
   std::ostream nowhere(nullptr);
-  Console console(world->rank() == 0 ? std::cout : nowhere, detect_console(config.train.log_every));
-  Trainer trainer(std::move(config), mode, console, *world);
+  Console console(world.ranks().rank() == 0 ? std::cout : nowhere,
+                  detect_console(config.train.log_every));
+  Trainer trainer(std::move(config), mode, console, world.ranks());
   trainer.run(stop);
 }
 

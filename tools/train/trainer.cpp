@@ -17,7 +17,9 @@
 #include "tools/inspect/residual_plans.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
-#include "tools/train/whole_state.h"
+#include "tools/run/world.h"
+#include "tools/train/checkpoint_parts.h"
+#include "tools/train/serial_regions.h"
 
 namespace ghost {
 namespace {
@@ -81,11 +83,16 @@ Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& 
       grid_(world, config_.parallel.region_ranks),
       directory_(config_.run.dir) {
   set_threads(config_.train.threads);
-  const Device device = parse_device(config_.device);
+  const Device device = rank_device(config_.device);
   data_ = open_run_data(config_);
   count_steps();
   std::string choice;
   config_ = resolve_residuals(config_, data_.facts, &choice);
+  if (!choice.empty()) {
+    console_.note(choice);
+  }
+  choice.clear();
+  config_ = choose_serial_regions(config_, data_.facts.vocab_size, device, grid_, &choice);
   if (!choice.empty()) {
     console_.note(choice);
   }
@@ -136,10 +143,8 @@ void Trainer::write_run_files() const {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
-  if (placement_.regions == nullptr) {
-    step_->expect_state(optimizer_tensors(checkpoint));
-  }
-  load_optimizer_part(checkpoint, placement_, model_->parameters(), step_->state());
+  step_->expect_state(optimizer_tensors(checkpoint));
+  load_optimizer(checkpoint, step_->state());
   if (is_writer()) {
     metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
     metrics_->event(state_.step, "resume", checkpoint.filename().string());
@@ -349,12 +354,13 @@ void Trainer::save_checkpoint() {
   if (saved_step_ == state_.step) {
     return;
   }
-  const WholeState whole = gather_state(placement_, model_->parameters(), step_->state());
   if (is_writer()) {
     metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
     state_.metrics_bytes = metrics_->size();
-    const CheckpointDirectory checkpoints = directory_.checkpoints();
-    checkpoints.save(state_, whole.model, whole.optimizer);
+  }
+  const CheckpointDirectory checkpoints = directory_.checkpoints();
+  save_parts(checkpoints, state_, grid_, named_values(model_->parameters()), step_->state());
+  if (is_writer()) {
     checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
   }
   saved_step_ = state_.step;

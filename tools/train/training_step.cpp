@@ -60,13 +60,21 @@ std::vector<NamedTensor> TrainingStep::state() const {
   for (const auto& [name, tensor] : state_store_.all()) {
     out.push_back({kStorePrefix + name, tensor});
   }
+  for (const std::string& name : not_remembered_) {
+    out.push_back({name, {}});
+  }
   return out;
 }
 
 void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> stored) {
   for (const auto& [name, shape] : stored) {
-    if (name.starts_with(kStorePrefix)) {
+    if (!name.starts_with(kStorePrefix)) {
+      continue;
+    }
+    if (placement_.regions == nullptr) {
       state_store_.get(name.substr(kStorePrefix.size()), shape);
+    } else {
+      not_remembered_.push_back(name);
     }
   }
 }

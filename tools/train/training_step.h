@@ -62,6 +62,7 @@ class TrainingStep {
   /// ways of keeping residuals remember.
   std::vector<NamedTensor> state() const;
   /// Makes room for remembered tensors that `state` does not have yet, by the names it would give.
+  /// Ranks that share a model's regions start to remember anew: they leave these undefined.
   void expect_state(std::span<const std::pair<std::string, Shape>> stored);
   /// The tape of the last micro-step, after its backward pass.
   const Tape& tape() const { return tape_; }
@@ -78,6 +79,7 @@ class TrainingStep {
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<ReplicaFactors> factors_;
   StateStore state_store_;
+  std::vector<std::string> not_remembered_;
   Tape tape_;
   Batch batch_;
   Tensor losses_;  // [micro_steps]

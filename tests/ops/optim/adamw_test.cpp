@@ -106,10 +106,10 @@ TEST_CASE("adamw names its state and meters it as optimizer memory", "[optim]") 
     AdamW optimizer(kOptions, ctx, small.store);
     const auto state = optimizer.state();
     REQUIRE(state.size() == 4);
-    CHECK(state[0].name == "exp_avg.decay");
-    CHECK(state[1].name == "exp_avg.no_decay");
-    CHECK(state[2].name == "exp_avg_sq.decay");
-    CHECK(state[3].name == "exp_avg_sq.no_decay");
+    CHECK(state[0].name == "exp_avg.weight");
+    CHECK(state[1].name == "exp_avg.bias");
+    CHECK(state[2].name == "exp_avg_sq.weight");
+    CHECK(state[3].name == "exp_avg_sq.bias");
     CHECK(state[0].tensor.shape() == Shape{64});
     CHECK(state[3].tensor.shape() == Shape{3});
     CHECK(ctx.meter().current(MemoryTag::kOptimizer) == 2 * (256 + 64));  // 12 bytes take 64

@@ -20,9 +20,9 @@ TEST_CASE("optimizer config gives each kind its own default decay", "[optim]") {
 TEST_CASE("make_optimizer makes what the config names", "[optim]") {
   Context ctx(Device{});
   test::SmallStore small(ctx, DType::kF32, 4);
-  CHECK(make_optimizer({}, ctx, small.store)->state().at(0).name == "exp_avg.decay");
+  CHECK(make_optimizer({}, ctx, small.store)->state().at(0).name == "exp_avg.weight");
   const OptimizerConfig sgd{.kind = OptimizerKind::kSgd, .momentum = 0.9};
-  CHECK(make_optimizer(sgd, ctx, small.store)->state().at(0).name == "momentum.decay");
+  CHECK(make_optimizer(sgd, ctx, small.store)->state().at(0).name == "momentum.weight");
 }
 
 TEST_CASE("optimizer config refuses values out of range", "[optim]") {

@@ -130,8 +130,8 @@ TEST_CASE("sgd has state only with momentum", "[optim]") {
   CHECK(ctx.meter().current(MemoryTag::kOptimizer) == 0);
   Sgd with_momentum({.momentum = 0.9}, ctx, small.store);
   REQUIRE(with_momentum.state().size() == 2);
-  CHECK(with_momentum.state()[0].name == "momentum.decay");
-  CHECK(with_momentum.state()[1].name == "momentum.no_decay");
+  CHECK(with_momentum.state()[0].name == "momentum.weight");
+  CHECK(with_momentum.state()[1].name == "momentum.bias");
   CHECK(ctx.meter().current(MemoryTag::kOptimizer) == 128);
 }
 
