@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <vector>
 
+#include "data/image_file.h"
 #include "data/text_reader.h"
 #include "data/token_shard.h"
 #include "data/tokenizer_file.h"
@@ -96,6 +98,49 @@ void describe_safetensors(const std::filesystem::path& path, std::string& out) {
   add_line(out, "parameters", fmt::format("{}", parameters));
 }
 
+std::string counts_by_label(std::span<const std::uint8_t> labels) {
+  std::vector<std::int64_t> counts(kNumImageClasses);
+  for (const std::uint8_t label : labels) {
+    ++counts[label];
+  }
+  return fmt::format("{}", fmt::join(counts, " "));
+}
+
+void describe_images(const std::filesystem::path& path, ImageFormat format, std::string& out) {
+  if (format == ImageFormat::kIdxLabels) {
+    const auto labels = read_idx_labels(path);
+    add_line(out, "format", "IDX labels");
+    add_line(out, "labels", fmt::format("{}", labels.size()));
+    add_line(out, "images of label 0 to 9", counts_by_label(labels));
+    return;
+  }
+  Images images;
+  append_images(path, images);
+  add_line(out, "format", format == ImageFormat::kIdxImages ? "IDX images" : "CIFAR-10 records");
+  if (format == ImageFormat::kIdxImages) {
+    add_line(out, "labels in", idx_labels_path(path).string());
+  }
+  add_line(out, "images", fmt::format("{}", images.size()));
+  add_line(out, "channels x height x width",
+           fmt::format("{} x {} x {}", images.channels, images.height, images.width));
+  add_line(out, "images of label 0 to 9", counts_by_label(images.labels));
+  std::vector<std::string> means;
+  std::vector<std::string> deviations;
+  for (const ChannelStatistics& channel : channel_statistics(images)) {
+    means.push_back(fmt::format("{:.4f}", channel.mean));
+    deviations.push_back(fmt::format("{:.4f}", channel.std));
+  }
+  add_line(out, "mean of a channel, of 1", fmt::format("{}", fmt::join(means, " ")));
+  add_line(out, "deviation of a channel", fmt::format("{}", fmt::join(deviations, " ")));
+}
+
+/// Whether the file holds images; by its content, as raw tokens end in .bin too.
+bool holds_images(const std::filesystem::path& path, ImageFormat* format) {
+  const auto name = path.extension() == ".gz" ? path.stem() : path.filename();
+  const bool may_be = name.extension() == ".bin" || name.string().find("idx") != std::string::npos;
+  return may_be && !has_shard_magic(path) && is_image_data(read_unpacked(path), format);
+}
+
 }  // namespace
 
 std::string describe_data_file(const std::filesystem::path& path) {
@@ -106,7 +151,10 @@ std::string describe_data_file(const std::filesystem::path& path) {
   add_line(out, "file", path.string());
   add_line(out, "bytes", fmt::format("{}", std::filesystem::file_size(path)));
   const auto extension = path.extension();
-  if (extension == ".bin" || has_shard_magic(path)) {
+  ImageFormat images{};
+  if (holds_images(path, &images)) {
+    describe_images(path, images, out);
+  } else if (extension == ".bin" || has_shard_magic(path)) {
     describe_shard(path, out);
   } else if (extension == ".safetensors") {
     describe_safetensors(path, out);

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/autograd/context.h"
 #include "models/block.h"
+#include "models/model.h"
 
 namespace ghost {
 
@@ -16,21 +16,10 @@ struct GenerationState {
   std::int64_t max_length = 0;
 };
 
-/// A causal language model. Constructing one declares its parameters and allocates nothing, so
-/// that it can be planned on a dry device; parameters().materialize() brings it to life.
-class LanguageModel {
+/// A causal language model. Its loss is the mean cross-entropy in nats of tokens and targets
+/// [B, T] i32; targets of -1 do not count.
+class LanguageModel : public Model {
  public:
-  virtual ~LanguageModel() = default;
-
-  virtual std::string_view architecture() const = 0;
-  virtual ParameterStore& parameters() = 0;
-  const ParameterStore& parameters() const {
-    return const_cast<LanguageModel*>(this)->parameters();
-  }
-
-  /// Mean cross-entropy [1] in nats. tokens, targets: [B, T] i32; targets of -1 do not count.
-  virtual Tensor loss(Context& ctx, const Tensor& tokens, const Tensor& targets) = 0;
-
   /// Logits [B, T, V] of every position.
   virtual Tensor logits(Context& ctx, const Tensor& tokens) = 0;
 
@@ -44,13 +33,18 @@ class LanguageModel {
   virtual std::int64_t padded_vocab_size() const = 0;
   /// Longest sequence the model can read; 0 when there is no limit.
   virtual std::int64_t max_seq_len() const = 0;
-  virtual std::int64_t num_layers() const = 0;
 
   /// Training FLOPs a token: 6 N, N without embeddings that are only looked up, and the products
   /// between tokens. Recomputation does not count.
   virtual double flops_per_token(std::int64_t seq_len) const = 0;
-  /// How they are counted, for people: "6 N + 12 L C T".
-  virtual std::string_view flops_formula() const = 0;
+
+  BatchLayout batch_layout(std::int64_t batch_size, std::int64_t seq_len,
+                           DType /*activations*/) const override {
+    return {.inputs = {batch_size, seq_len}, .targets = {batch_size, seq_len}};
+  }
+  std::int64_t index_bound() const override { return vocab_size(); }
+  std::string_view item_name() const override { return "token"; }
+  double flops_per_item(std::int64_t seq_len) const override { return flops_per_token(seq_len); }
 };
 
 }  // namespace ghost

@@ -1,9 +1,12 @@
 #include "models/model_config.h"
 
 #include "engine/config/check_range.h"
+#include "models/cnn/cnn.h"
 #include "models/gpt/gpt.h"
 #include "models/hybrid/hybrid.h"
 #include "models/lbi/lbi_model.h"
+#include "models/mlp/mlp.h"
+#include "models/pinn/pinn.h"
 
 namespace ghost {
 
@@ -20,12 +23,74 @@ void ModelConfig::choose_fields(const ConfigNode& section) {
 }
 
 void ModelConfig::validate(const std::string& prefix) const {
-  is_gpt() ? gpt.validate(prefix) : as_hybrid().validate(prefix);
+  switch (type) {
+    case ModelType::kGpt:
+      gpt.validate(prefix);
+      break;
+    case ModelType::kMamba2:
+    case ModelType::kMamba3:
+    case ModelType::kHybrid:
+      as_hybrid().validate(prefix);
+      break;
+    case ModelType::kMlp:
+      mlp.validate(prefix);
+      return;
+    case ModelType::kCnn:
+      cnn.validate(prefix);
+      return;
+    case ModelType::kPinn:
+      pinn.validate(prefix);
+      return;
+  }
   if (regions.has_value()) {
     check_range(is_gpt() || !hybrid.residual_in_f32, prefix + "residual_in_f32",
                 hybrid.residual_in_f32, "false where the model has regions");
     regions->validate_for(layers(), prefix + "regions.");
   }
+}
+
+DataKind ModelConfig::data_kind() const {
+  switch (type) {
+    case ModelType::kGpt:
+    case ModelType::kMamba2:
+    case ModelType::kMamba3:
+    case ModelType::kHybrid:
+      return DataKind::kTokens;
+    case ModelType::kMlp:
+    case ModelType::kCnn:
+      return DataKind::kImages;
+    case ModelType::kPinn:
+      return DataKind::kPoints;
+  }
+  fail("a model of an unknown type");
+}
+
+const std::vector<std::int64_t>& ModelConfig::widths() const {
+  if (type == ModelType::kPinn) {
+    return pinn.widths;
+  }
+  return type == ModelType::kCnn ? cnn.dense.widths : mlp.widths;
+}
+
+std::int64_t ModelConfig::layers() const {
+  if (!is_language_model()) {
+    return static_cast<std::int64_t>(widths().size());
+  }
+  return is_gpt() ? gpt.layers : hybrid.layers;
+}
+
+std::int64_t ModelConfig::channels() const {
+  if (!is_language_model()) {
+    return widths().empty() ? 1 : widths().front();
+  }
+  return is_gpt() ? gpt.channels : hybrid.channels;
+}
+
+std::int64_t ModelConfig::vocab_size() const {
+  if (!is_language_model()) {
+    return 0;
+  }
+  return is_gpt() ? gpt.vocab_size : hybrid.vocab_size;
 }
 
 HybridConfig ModelConfig::as_hybrid() const {
@@ -39,6 +104,9 @@ HybridConfig ModelConfig::as_hybrid() const {
 }
 
 std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, std::int64_t data_vocab_size) {
+  if (!config.is_language_model()) {
+    fail<ConfigError>("model.type is {}; expected a language model", enum_name(config.type));
+  }
   const std::int64_t vocab_size = config.vocab_size() == 0 ? data_vocab_size : config.vocab_size();
   if (vocab_size < data_vocab_size) {
     fail<ConfigError>("model.vocab_size is {}; the tokenizer of the data has {} tokens", vocab_size,
@@ -58,6 +126,19 @@ std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, std::int64_
     return std::make_unique<LbiModel>(*config.regions, std::move(layers));
   }
   return layers;
+}
+
+std::unique_ptr<Model> make_any_model(const ModelConfig& config, const DataFacts& data) {
+  if (config.type == ModelType::kMlp) {
+    return std::make_unique<Mlp>(config.mlp, data.sample, data.classes);
+  }
+  if (config.type == ModelType::kCnn) {
+    return std::make_unique<Cnn>(config.cnn, data.sample, data.classes);
+  }
+  if (config.type == ModelType::kPinn) {
+    return std::make_unique<Pinn>(config.pinn, data.boundary_points);
+  }
+  return make_model(config, data.vocab_size);
 }
 
 }  // namespace ghost

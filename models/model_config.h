@@ -4,23 +4,39 @@
 #include <optional>
 #include <string>
 
+#include "data/data_config.h"
 #include "engine/config/config_tree.h"
 #include "engine/config/enum_names.h"
+#include "models/cnn/cnn_config.h"
 #include "models/gpt/gpt_config.h"
 #include "models/hybrid/hybrid_config.h"
 #include "models/language_model.h"
 #include "models/lbi/regions_config.h"
+#include "models/mlp/dense_config.h"
+#include "models/pinn/pinn_config.h"
 
 namespace ghost {
 
-enum class ModelType { kGpt, kMamba2, kMamba3, kHybrid };
+enum class ModelType { kGpt, kMamba2, kMamba3, kHybrid, kMlp, kCnn, kPinn };
 
 template <>
 struct EnumNames<ModelType> {
-  static constexpr EnumName<ModelType> kNames[] = {{ModelType::kGpt, "gpt"},
-                                                   {ModelType::kMamba2, "mamba2"},
-                                                   {ModelType::kMamba3, "mamba3"},
-                                                   {ModelType::kHybrid, "hybrid"}};
+  static constexpr EnumName<ModelType> kNames[] = {
+      {ModelType::kGpt, "gpt"},       {ModelType::kMamba2, "mamba2"},
+      {ModelType::kMamba3, "mamba3"}, {ModelType::kHybrid, "hybrid"},
+      {ModelType::kMlp, "mlp"},       {ModelType::kCnn, "cnn"},
+      {ModelType::kPinn, "pinn"}};
+};
+
+/// What a model must know of the data that it reads.
+struct DataFacts {
+  DataFacts() = default;
+  DataFacts(std::int64_t tokens) : vocab_size(tokens) {}  // NOLINT: of text there is but this
+
+  std::int64_t vocab_size = 0;  // of the tokenizer; 0 without one
+  Shape sample;                 // of an image: channels, height, width
+  std::int64_t classes = 0;
+  std::int64_t boundary_points = 0;  // the last ones of a batch of points
 };
 
 /// The `model` section: which architecture, and its sizes. Each type has keys of its own.
@@ -28,11 +44,26 @@ struct ModelConfig {
   ModelType type = ModelType::kGpt;
   GptConfig gpt;
   HybridConfig hybrid;  // of all other types; mamba2 and mamba3 set its layer_types
+  DenseConfig mlp;
+  CnnConfig cnn;
+  PinnConfig pinn;
   std::optional<RegionsConfig> regions;  // where the file has the section: LbiModel of these layers
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("type", type, "architecture");
+    if (type == ModelType::kMlp) {
+      mlp.each_field(visit);
+      return;
+    }
+    if (type == ModelType::kCnn) {
+      cnn.each_field(visit);
+      return;
+    }
+    if (type == ModelType::kPinn) {
+      pinn.each_field(visit);
+      return;
+    }
     if (regions.has_value()) {
       visit("regions", *regions, "");
     }
@@ -62,16 +93,26 @@ struct ModelConfig {
   /// `hybrid` with the layers that `type` stands for.
   HybridConfig as_hybrid() const;
   bool is_gpt() const { return type == ModelType::kGpt; }
-  std::int64_t layers() const { return is_gpt() ? gpt.layers : hybrid.layers; }
-  std::int64_t channels() const { return is_gpt() ? gpt.channels : hybrid.channels; }
-  std::int64_t vocab_size() const { return is_gpt() ? gpt.vocab_size : hybrid.vocab_size; }
+  DataKind data_kind() const;
+  bool is_language_model() const { return data_kind() == DataKind::kTokens; }
+  /// Hidden ones, of models without blocks.
+  std::int64_t layers() const;
+  /// Widths of the hidden dense layers, of models without blocks.
+  const std::vector<std::int64_t>& widths() const;
+  /// Of the residual stream, or of the first hidden layer.
+  std::int64_t channels() const;
+  /// 0 for models without a vocabulary.
+  std::int64_t vocab_size() const;
   /// Longest sequence the model can read; 0 when there is no limit.
   std::int64_t max_seq_len() const { return is_gpt() ? gpt.max_seq_len : 0; }
 };
 
-/// The model that the section describes, its parameters declared and not yet allocated.
+/// The language model that the section describes, its parameters declared and not yet allocated.
 /// `data_vocab_size` stands in where the section leaves the vocabulary to the data; throws
-/// ghost::ConfigError when the data has more tokens than the model.
+/// ghost::ConfigError when the data has more tokens than the model, or the model reads no tokens.
 std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, std::int64_t data_vocab_size);
+
+/// The model that the section describes, of whatever kind.
+std::unique_ptr<Model> make_any_model(const ModelConfig& config, const DataFacts& data);
 
 }  // namespace ghost

@@ -27,6 +27,8 @@ class Activation final : public Op {
         return "silu";
       case ActivationKind::kTanh:
         return "tanh";
+      case ActivationKind::kRelu:
+        return "relu";
     }
     return {};
   }
@@ -84,6 +86,10 @@ Tensor silu(Context& ctx, const Tensor& x) {
 
 Tensor tanh(Context& ctx, const Tensor& x) {
   return ctx.apply<Activation>({x}, ActivationKind::kTanh);
+}
+
+Tensor relu(Context& ctx, const Tensor& x) {
+  return ctx.apply<Activation>({x}, ActivationKind::kRelu);
 }
 
 }  // namespace ghost

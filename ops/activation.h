@@ -28,4 +28,7 @@ Tensor silu(Context& ctx, const Tensor& x);
 /// Hyperbolic tangent. Otherwise as `gelu`.
 Tensor tanh(Context& ctx, const Tensor& x);
 
+/// Rectified linear unit: y = max(x, 0), with the derivative 0 at 0. Otherwise as `gelu`.
+Tensor relu(Context& ctx, const Tensor& x);
+
 }  // namespace ghost

@@ -4,7 +4,7 @@
 
 namespace ghost {
 
-enum class ActivationKind { kGeluErf, kGeluTanh, kSilu, kTanh };
+enum class ActivationKind { kGeluErf, kGeluTanh, kSilu, kTanh, kRelu };
 
 struct ActivationForward {
   ActivationKind kind;

@@ -21,7 +21,8 @@ Tensor Context::zeros(const Shape& shape, DType dtype, MemoryTag tag) const {
 }
 
 Tensor Context::use(Parameter& parameter) const {
-  return tape_ == nullptr ? parameter.used() : tape_->use(parameter);
+  const bool is_leaf = tape_ != nullptr && !parameter.is_frozen;
+  return is_leaf ? tape_->use(parameter) : parameter.used();
 }
 
 Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {

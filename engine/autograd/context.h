@@ -53,7 +53,7 @@ class Context {
 
   /// The tape that records, or null.
   Tape* tape() const { return tape_; }
-  /// A parameter's value, recorded as a leaf when a tape records.
+  /// A parameter's value, recorded as a leaf when a tape records, unless it is frozen.
   Tensor use(Parameter& parameter) const;
 
   /// Runs an op and records it when an input comes from the tape.

@@ -39,9 +39,10 @@ struct Parameter {
   Decay decay = Decay::kNo;
   Init init;
   Tensor value;
-  Tensor working;         // the value in the dtype of activations, where that is another one
-  Tensor grad;            // dtype of the value
-  bool has_grad = false;  // this step's backward passes have written `grad`; before, it is stale
+  Tensor working;          // the value in the dtype of activations, where that is another one
+  Tensor grad;             // dtype of the value
+  bool is_frozen = false;  // never recorded: no gradient is formed, no update made
+  bool has_grad = false;   // this step's backward passes have written `grad`; before, it is stale
   ZeroBlocks* zeros = nullptr;  // of its group; null without a store
   std::int64_t offset = 0;      // elements before it in its group
 

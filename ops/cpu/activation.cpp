@@ -53,6 +53,12 @@ struct Tanh {
   }
 };
 
+template <typename T>
+struct Relu {
+  static T value(T x) { return x < 0 ? T{0} : x; }  // so that NaN stays NaN
+  static T derivative(T x) { return x > 0 ? T{1} : T{0}; }
+};
+
 // In pieces: the compiler leaves `value` scalar in one loop shared out among threads.
 template <typename Function, typename T>
 void forward(const ActivationForward& args) {
@@ -133,6 +139,8 @@ void visit_function(ActivationKind kind, DType dtype, Visit&& visit) {
         return visit.template operator()<Silu<T>, T>();
       case ActivationKind::kTanh:
         return visit.template operator()<Tanh<T>, T>();
+      case ActivationKind::kRelu:
+        return visit.template operator()<Relu<T>, T>();
     }
   });
 }

@@ -49,6 +49,11 @@ struct Tanh {
   }
 };
 
+struct Relu {
+  static __device__ float value(float x) { return x < 0.0F ? 0.0F : x; }  // so that NaN stays NaN
+  static __device__ float derivative(float x) { return x > 0.0F ? 1.0F : 0.0F; }
+};
+
 // 16 bytes a thread. Traffic: x and y once, the derivative once where it is asked for.
 template <typename Function, typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -143,6 +148,8 @@ void visit_function(ActivationKind kind, Visit&& visit) {
       return visit.template operator()<Silu>();
     case ActivationKind::kTanh:
       return visit.template operator()<Tanh>();
+    case ActivationKind::kRelu:
+      return visit.template operator()<Relu>();
   }
 }
 

@@ -42,6 +42,7 @@ struct OptimizerConfig {
   bool nesterov = false;
   double grad_clip = 1.0;
   std::vector<LrScale> lr_scales;
+  std::vector<std::string> freeze;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
@@ -55,6 +56,7 @@ struct OptimizerConfig {
     visit("nesterov", nesterov, "sgd: look ahead along the momentum");
     visit("grad_clip", grad_clip, "largest global gradient norm, >= 0; 0: no clipping");
     visit("lr_scales", lr_scales, "parameter globs and factors; the last match wins");
+    visit("freeze", freeze, "globs over names of parameters that stay as they start");
   }
   void validate(const std::string& prefix) const;  // throws ConfigError naming key and range
 

@@ -28,6 +28,9 @@ void check_matches(const ParameterStore& store, const std::vector<LrScale>& rule
 }
 
 double lr_scale_of(const Parameter& parameter, const std::vector<LrScale>& rules) {
+  if (parameter.is_frozen) {
+    return 0;  // of the weight decay too
+  }
   for (auto rule = rules.rbegin(); rule != rules.rend(); ++rule) {
     if (glob_match(rule->parameter, parameter.name)) {
       return rule->scale;

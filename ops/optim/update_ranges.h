@@ -20,7 +20,8 @@ struct UpdateRange {
 };
 
 /// Every element of a store that is laid out, in order: a group is one range but for the parameters
-/// that `rules` single out. Throws ghost::ConfigError for a rule that matches no parameter.
+/// that `rules` single out, and frozen ones, whose rate is 0. Throws ghost::ConfigError for a rule
+/// that matches no parameter.
 std::vector<UpdateRange> update_ranges(const ParameterStore& store,
                                        const std::vector<LrScale>& rules);
 

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "data/download.h"
+#include "data/image_file.h"
 #include "data/token_shard.h"
 #include "engine/core/error.h"
 #include "engine/io/file.h"
@@ -166,6 +167,19 @@ TEST_CASE("shards are checked by their header", "[data]") {
                     "fineweb10B-gpt2 is 11 files; --from " + path.string() + " is no directory");
 }
 
+TEST_CASE("mirrors are tried one after another", "[data]") {
+  const TestDir dir;
+  FileServer wrong("other", FileServer::Ranges::kHonoured);
+  FileServer server(kContent, FileServer::Ranges::kHonoured);
+  RemoteFile file = remote("http://127.0.0.1:1/file", kContent);
+  file.mirrors = {wrong.url(), server.url()};
+  CHECK(read_text(fetch_file(file, {.root = dir.path()})) == kContent);
+  file.mirrors = {wrong.url()};
+  file.name = "again.txt";
+  CHECK_THROWS_WITH(fetch_file(file, {.root = dir.path()}),
+                    StartsWith("again.txt from " + wrong.url() + " is not the expected file: "));
+}
+
 TEST_CASE("the catalogue holds what it promises", "[data]") {
   std::set<std::string> urls;
   for (const auto name : fetchable_names()) {
@@ -175,16 +189,48 @@ TEST_CASE("the catalogue holds what it promises", "[data]") {
       CHECK((file.check == FileCheck::kTokenShard || file.sha256.size() == 64));
     }
   }
-  CHECK(urls.size() == 1 + 2 + 104);
+  CHECK(urls.size() == 1 + 2 + 104 + 4 + 4 + 1);
   CHECK(catalogue("fineweb10B-gpt2", 103).back().url ==
         "https://huggingface.co/datasets/kjj0/fineweb10B-gpt2/resolve/main/"
         "fineweb_train_000103.bin");
   CHECK_THROWS_AS(catalogue("pile", 1), ConfigError);
   CHECK_THROWS_WITH(catalogue("pile", 1),
                     "nothing to fetch by the name pile; known are tinyshakespeare, gpt2-bpe, "
-                    "fineweb10B-gpt2");
+                    "fineweb10B-gpt2, mnist, fashion_mnist, cifar10");
   CHECK_THROWS_WITH(catalogue("fineweb10B-gpt2", 104),
                     "104 shards of fineweb10B-gpt2 asked for; expected 1 to 103");
+}
+
+TEST_CASE("image sets are fetched from files at hand", "[data]") {
+  const auto mnist = shared_data("mnist");
+  const auto cifar = shared_data("cifar10");
+  if (!mnist || !cifar) {
+    return;
+  }
+  const TestDir dir;
+  CHECK(fetch("mnist", {.root = dir.path(), .from = *mnist}).size() == 4);
+  CHECK(std::filesystem::exists(dir / "mnist/t10k-labels-idx1-ubyte.gz"));
+  // A part of CIFAR-10 keeps its own names.
+  CHECK(fetch("cifar10", {.root = dir.path(), .from = *cifar}).size() == 2);
+  CHECK(std::filesystem::exists(dir / "cifar10/cifar10_train_10000.bin.gz"));
+  // Unpacked files do as well, under their names.
+  std::filesystem::create_directory(dir / "plain");
+  for (const auto& entry : std::filesystem::directory_iterator(*mnist)) {
+    const auto bytes = read_unpacked(entry.path());
+    dir.write("plain/" + entry.path().stem().string(), std::string(bytes.begin(), bytes.end()));
+  }
+  fetch("mnist", {.root = dir / "second", .from = dir / "plain"});
+  CHECK(std::filesystem::exists(dir / "second/mnist/train-images-idx3-ubyte"));
+  CHECK_THROWS_WITH(fetch("fashion_mnist", {.root = dir / "third", .from = *mnist}),
+                    StartsWith("fashion_mnist/train-images-idx3-ubyte.gz from "));
+}
+
+TEST_CASE("a directory without any of CIFAR-10 is refused", "[data]") {
+  const TestDir dir;
+  std::filesystem::create_directory(dir / "empty");
+  CHECK_THROWS_WITH(fetch("cifar10", {.root = dir.path(), .from = dir / "empty"}),
+                    "no cifar-10-binary.tar.gz and no .bin files in " + (dir / "empty").string() +
+                        "; --from names a local copy");
 }
 
 TEST_CASE("real files fetched from a mirror have their published sha256", "[data]") {

@@ -46,7 +46,7 @@ TEST_CASE("keys of another type of model are unknown", "[models]") {
                     test::contains_text("a.yaml:1: unknown key model.mamba2"));
   CHECK_THROWS_WITH(read("type: mamba4"),
                     "a.yaml:1: model.type is \"mamba4\"; expected one of gpt, mamba2, mamba3, "
-                    "hybrid");
+                    "hybrid, mlp, cnn, pinn");
 }
 
 TEST_CASE("a written model reads back", "[models]") {

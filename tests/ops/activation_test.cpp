@@ -124,6 +124,29 @@ TEST_CASE("derivatives of gelu and silu lie within -0.1290 and 1.1290", "[ops]")
   }
 }
 
+TEST_CASE("relu and tanh satisfy the op contract", "[ops]") {
+  const Function functions[] = {[](Context& ctx, const Tensor& x) { return relu(ctx, x); },
+                                [](Context& ctx, const Tensor& x) { return tanh(ctx, x); }};
+  for (const Function function : functions) {
+    for (const Shape& shape : {Shape{1}, Shape{3, 33}, Shape{2, 3, 19}}) {
+      test::check_op({.inputs = {{normal(shape, 1)}},
+                      .run = [&](Context& ctx, const Tensors& in) { return function(ctx, in[0]); },
+                      .f32_tolerance = 1e-6});
+    }
+  }
+}
+
+TEST_CASE("relu is 0 below 0, with no slope at 0", "[ops]") {
+  Context ctx(Device{});
+  const Tensor x = tensor_of({4}, {-2, 0, 3, std::numeric_limits<double>::quiet_NaN()});
+  const auto y = values_of(relu(ctx, x));
+  CHECK((y[0] == 0 && y[1] == 0 && y[2] == 3 && std::isnan(y[3])));
+  const Tensor at = tensor_of({3}, {-2, 0, 3});
+  const Tensor ones = tensor_of({1, 3}, {1, 1, 1});
+  const Function function = [](Context& c, const Tensor& in) { return relu(c, in); };
+  CHECK(pulled_back(function, Keep::kExact, at, ones) == std::vector<double>{0, 0, 1});
+}
+
 TEST_CASE("kept derivatives give cotangents within one step", "[ops]") {
   const Tensor x = normal({3, 333}, 1);
   const Tensor dy = normal({3, 3, 333}, 2);  // P = 3

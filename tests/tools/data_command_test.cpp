@@ -177,7 +177,7 @@ TEST_CASE("data fetch and info refuse what they do not know", "[tools]") {
   const TestDir dir;
   check_refused(dir, "data fetch wikipedia", 2,
                 "nothing to fetch by the name wikipedia; known are tinyshakespeare, gpt2-bpe, "
-                "fineweb10B-gpt2");
+                "fineweb10B-gpt2, mnist, fashion_mnist, cifar10");
   check_refused(dir, "data fetch fineweb10B-gpt2 --shards 104", 2,
                 "104 shards of fineweb10B-gpt2 asked for; expected 1 to 103");
   check_refused(dir, "data fetch tinyshakespeare --from nowhere.txt", 1,

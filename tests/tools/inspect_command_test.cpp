@@ -29,7 +29,7 @@ TEST_CASE("inspect plans GPT-2 124M without allocating it", "[tools]") {
   CHECK_THAT(outcome.out, contains_text("ghost                            3072.0        4.00"));
 }
 
-// Sizes that leave the vocabulary to the data get one; sweeps are files of another kind.
+// Sizes that leave the vocabulary to the data get one, where there is text; sweeps are files of another kind.
 TEST_CASE("every config of the repository can be inspected", "[tools]") {
   const test::TemporaryDirectory dir;
   std::int64_t num_configs = 0;
@@ -41,7 +41,9 @@ TEST_CASE("every config of the repository can be inspected", "[tools]") {
     }
     ++num_configs;
     INFO(path);
-    const bool has_vocab = test::text_of(entry.path()).find("vocab_size: ") != std::string::npos;
+    const bool reads_text = path.find("/configs/ema/") == std::string::npos;
+    const bool has_vocab =
+        !reads_text || test::text_of(entry.path()).find("vocab_size: ") != std::string::npos;
     const auto outcome =
         test::run_program(dir, "inspect " + path + (has_vocab ? "" : " --set model.vocab_size=65"));
     INFO(outcome.err);

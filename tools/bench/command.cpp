@@ -53,18 +53,32 @@ struct BenchResult {
   std::optional<SketchRate> sketch{};
 };
 
-FillBatch random_tokens(const Config& config, std::int64_t vocab_size) {
-  return [&config, vocab_size](std::int64_t micro_step, std::span<std::int32_t> inputs,
-                               std::span<std::int32_t> targets) {
+/// Fills indices below `bound`, or numbers of 0 to 1.
+void fill_random(const HostElements& elements, const RandomStream& stream, std::size_t word,
+                 std::int64_t bound) {
+  const std::int64_t count = elements.tensor().numel();
+  const bool are_indices = !is_floating(elements.tensor().dtype());
+  const auto indices = are_indices ? std::span<std::int32_t>(elements) : std::span<std::int32_t>();
+  const auto numbers = are_indices ? std::span<float>() : std::span<float>(elements);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint32_t draw = stream.words(static_cast<std::uint32_t>(i))[word];
+    const auto at = static_cast<std::size_t>(i);
+    if (are_indices) {
+      indices[at] = static_cast<std::int32_t>(draw * static_cast<std::uint64_t>(bound) >> 32);
+    } else {
+      numbers[at] = uniform_from(draw);
+    }
+  }
+}
+
+FillBatch random_batches(const Config& config, std::int64_t index_bound) {
+  return [&config, index_bound](std::int64_t micro_step, const HostElements& inputs,
+                                const HostElements& targets) {
     const RandomStream stream{.seed = static_cast<std::uint64_t>(config.train.seed),
                               .micro_step = micro_step,
                               .purpose = Purpose::kBatch};
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const auto words = stream.words(static_cast<std::uint32_t>(i));
-      const auto bound = static_cast<std::uint64_t>(vocab_size);
-      inputs[i] = static_cast<std::int32_t>(words[0] * bound >> 32);
-      targets[i] = static_cast<std::int32_t>(words[1] * bound >> 32);
-    }
+    fill_random(inputs, stream, 0, index_bound);
+    fill_random(targets, stream, 1, index_bound);
   };
 }
 
@@ -74,7 +88,7 @@ double outside_gemms(const BenchResult& result) {
 }
 
 BenchResult measure(const BenchOptions& options, const Config& config, TrainingStep& step) {
-  const FillBatch fill = random_tokens(config, step.model().vocab_size());
+  const FillBatch fill = random_batches(config, step.model().index_bound());
   GemmCounts gemms;
   std::int64_t allocations = 0;
   std::vector<double> times;
@@ -105,7 +119,7 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
   const auto gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt;
   return {.median_ms = times[times.size() / 2],
           .fastest_ms = times.front(),
-          .flops = step.model().flops_per_token(config.train.seq_len) *
+          .flops = step.model().flops_per_item(config.train.seq_len) *
                    static_cast<double>(config.tokens_per_step()),
           .gemm_rate = gemm_rate,
           .gemm_seconds = gemm_rate.has_value() ? gemm_flops(gemms) / *gemm_rate : 0,
@@ -128,12 +142,12 @@ void print_sketch(const SketchRate& rate) {
   }
 }
 
-void print_text(const Config& config, const LanguageModel& model, const BenchResult& result,
+void print_text(const Config& config, const Model& model, const BenchResult& result,
                 const Allocator& memory) {
   const double rate = result.flops / (result.median_ms * 1e-3);
   fmt::print("ms a step         {} median, {} fastest\n", format_ms(result.median_ms),
              format_ms(result.fastest_ms));
-  fmt::print("tokens a second   {}\n",
+  fmt::print("{:<17} {}\n", fmt::format("{}s a second", model.item_name()),
              format_count(static_cast<std::int64_t>(static_cast<double>(config.tokens_per_step()) /
                                                     (result.median_ms * 1e-3))));
   fmt::print("FLOP/s            {} ({})\n", format_short(rate), model.flops_formula());
@@ -263,18 +277,22 @@ void bench(const BenchOptions& options) {
   const Config loaded = options.config.load();
   const Device device = parse_device(loaded.device);
   set_threads(loaded.train.threads);
-  const std::int64_t vocab_size = vocab_size_of(loaded);
-  const Config config = resolve_residuals(loaded, vocab_size, /*note=*/nullptr);
+  const DataFacts data = data_facts_of(loaded);
+  const Config config = resolve_residuals(loaded, data, /*note=*/nullptr);
+  if (options.kernels && !config.model.is_language_model()) {
+    fail<ConfigError>("bench --kernels: model.type is {}; expected a language model",
+                      enum_name(config.model.type));
+  }
   if (options.kernels) {
-    const KernelRates rates = measure_kernel_rates(config, vocab_size, device);
+    const KernelRates rates = measure_kernel_rates(config, data.vocab_size, device);
     show(options, facts_of(rates), [&] { print_kernels(rates); });
     return;
   }
   if (options.regions) {
-    bench_regions(options, config, vocab_size, device);
+    bench_regions(options, config, data.vocab_size, device);
     return;
   }
-  const auto model = make_model(config.model, vocab_size);
+  const auto model = make_any_model(config.model, data);
   TrainingStep step(config, *model, device);
   if (!options.as_json && options.row.empty()) {
     fmt::print("{}: {} parameters, batch {} x {} x {} micro-steps, {} on {} threads, {}\n",
@@ -297,7 +315,7 @@ void bench(const BenchOptions& options) {
 
 void register_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "speed of training steps on random tokens");
+  CLI::App* command = app.add_subcommand("bench", "speed of training steps on random data");
   command->add_option("CONFIG", options->config.file, "config file")->required();
   options->config.add_to(*command);
   command->add_option("--steps", options->steps, "timed steps")->check(CLI::PositiveNumber);

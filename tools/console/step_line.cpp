@@ -18,12 +18,14 @@ double share_done(const StepLine& line) {
   return std::clamp(static_cast<double>(line.step) / static_cast<double>(line.steps), 0.0, 1.0);
 }
 
-std::string rate(double tokens_per_s) {
+std::string rate(const StepLine& line) {
+  const std::string unit =
+      line.item == "token" ? std::string(" tok/s") : fmt::format(" {}s/s", line.item);
   // Beyond 2^53 the digits are no longer ours, and a rate that is not finite has none.
-  if (!(tokens_per_s >= 0 && tokens_per_s < 9e15)) {
-    return "? tok/s";
+  if (!(line.tokens_per_s >= 0 && line.tokens_per_s < 9e15)) {
+    return "?" + unit;
   }
-  return format_count(std::llround(tokens_per_s)) + " tok/s";
+  return format_count(std::llround(line.tokens_per_s)) + unit;
 }
 
 }  // namespace
@@ -32,13 +34,17 @@ std::string format_step_line(const StepLine& line) {
   std::string text =
       fmt::format("step {:>6}/{} ({:.1f}%) | loss {:.4f} | norm {:.4f} | lr {:.2e} | {} | {}",
                   line.step, line.steps, 100 * share_done(line), line.loss, line.grad_norm, line.lr,
-                  format_ms(line.ms_per_step), rate(line.tokens_per_s));
+                  format_ms(line.ms_per_step), rate(line));
   if (line.mfu) {
     text += fmt::format(" | {:.1f}% MFU", 100 * *line.mfu);
   }
   text += fmt::format(" | act {} | eta {}", format_bytes(line.activation_bytes),
                       format_duration(line.eta_s));
   return text;
+}
+
+std::string format_score(std::string_view name, double score) {
+  return name == "accuracy" ? fmt::format("{:.2f}%", 100 * score) : fmt::format("{:.3e}", score);
 }
 
 std::string format_eval_line(const EvalLine& line) {
@@ -49,6 +55,9 @@ std::string format_eval_line(const EvalLine& line) {
   }
   if (line.train_loss) {
     text += fmt::format(" | train loss {:.4f}", *line.train_loss);
+  }
+  if (line.score) {
+    text += fmt::format(" | {} {}", line.score_name, format_score(line.score_name, *line.score));
   }
   return text + fmt::format(" | {} batch{}", line.batches, line.batches == 1 ? "" : "es");
 }
@@ -62,8 +71,7 @@ std::string format_live_bar(const StepLine& line, int columns) {
       fmt::format("{}/{} {:.1f}%", line.step, line.steps, 100 * share_done(line));
   // In order of importance; shown in this order too.
   std::vector<std::string> fields = {fmt::format(" | loss {:.4f}", line.loss),
-                                     " | eta " + format_duration(line.eta_s),
-                                     " | " + rate(line.tokens_per_s)};
+                                     " | eta " + format_duration(line.eta_s), " | " + rate(line)};
   if (line.mfu) {
     fields.push_back(fmt::format(" | {:.1f}% MFU", 100 * *line.mfu));
   }

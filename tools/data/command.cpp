@@ -64,7 +64,8 @@ void register_fetch(CLI::App& data) {
 void register_info(CLI::App& data) {
   const auto file = std::make_shared<std::filesystem::path>();
   CLI::App* command = data.add_subcommand("info", "say what a data file holds");
-  command->add_option("FILE", *file, "token file, text, tokenizer.json or safetensors")->required();
+  command->add_option("FILE", *file, "token file, text, images, tokenizer.json or safetensors")
+      ->required();
   command->callback([file] { std::cout << describe_data_file(*file); });
 }
 

@@ -10,6 +10,7 @@
 #include "engine/io/file.h"
 #include "models/lbi/position_losses.h"
 #include "tools/console/quantity.h"
+#include "tools/console/step_line.h"
 #include "tools/eval/evaluation.h"
 #include "tools/eval/protocol.h"
 #include "tools/eval/protocol_text.h"
@@ -29,6 +30,28 @@ struct EvalArguments {
 /// One token is one character of text exactly.
 bool has_character_tokens(const LoadedRun& run) {
   return run.tokenizer != nullptr && run.tokenizer->kind() == TokenizerKind::kChar;
+}
+
+void print_samples_json(const LoadedRun& run, const Evaluation& result) {
+  nlohmann::ordered_json line = {{"val_loss", result.val_loss}};
+  if (result.score.has_value()) {
+    line[std::string(run.model->score_name())] = *result.score;
+  }
+  line["batches"] = result.batches;
+  line["samples"] = result.tokens;
+  line["batch_size"] = run.config.train.batch_size;
+  line["weights"] = run.name;
+  std::cout << line.dump() << "\n";
+}
+
+void print_samples(const LoadedRun& run, const Evaluation& result) {
+  fmt::print(std::cout, "weights: {}\nval loss: {:.4f}\n", run.name, result.val_loss);
+  if (result.score.has_value()) {
+    fmt::print(std::cout, "{}: {}\n", run.model->score_name(),
+               format_score(run.model->score_name(), *result.score));
+  }
+  fmt::print(std::cout, "batches: {} of {}, {} {}s\n", result.batches, run.config.train.batch_size,
+             format_count(result.tokens), run.model->item_name());
 }
 
 void print_json(const LoadedRun& run, const Evaluation& result) {
@@ -108,7 +131,9 @@ void eval(const EvalArguments& arguments) {
     return;
   }
   const Evaluation result = evaluate(run, arguments.batches.value_or(run.config.eval.batches));
-  if (arguments.json) {
+  if (!run.config.model.is_language_model()) {
+    arguments.json ? print_samples_json(run, result) : print_samples(run, result);
+  } else if (arguments.json) {
     print_json(run, result);
   } else {
     print_lines(run, result);

@@ -7,7 +7,9 @@
 #include "data/data_config.h"
 #include "data/tokenizer_file.h"
 #include "engine/tensor/primitives.h"
-#include "tools/run/token_batch.h"
+#include "tools/eval/score_sums.h"
+#include "tools/run/batch.h"
+#include "tools/run/run_data.h"
 
 namespace ghost {
 namespace {
@@ -45,7 +47,7 @@ std::int64_t text_bytes(const Tokenizer& tokenizer, std::span<const std::int32_t
 
 TokenDataset open_data(const LoadedRun& run) {
   const std::int64_t vocab_size =
-      run.tokenizer == nullptr ? run.model->vocab_size() : run.tokenizer->vocab_size();
+      run.tokenizer == nullptr ? run.language_model().vocab_size() : run.tokenizer->vocab_size();
   try {
     return open_val_data(run.config.data, vocab_size);
   } catch (const ConfigError&) {
@@ -74,7 +76,9 @@ std::optional<double> Evaluation::bits_per_byte() const {
   return bits_per_token() * (static_cast<double>(tokens) / static_cast<double>(*num_bytes));
 }
 
-Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
+namespace {
+
+Evaluation evaluate_text(LoadedRun& run, std::int64_t max_batches) {
   const TokenDataset val = open_split(run);
   const TrainConfig& train = run.config.train;
   const EvalBatches batches(val, run.config.data.eval_windows,
@@ -82,7 +86,7 @@ Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
                             max_batches);
   Context& ctx = *run.ctx;
   const Shape shape{train.batch_size, train.seq_len};
-  TokenBatch tokens(ctx, shape);
+  Batch tokens(ctx, run.model->batch_layout(train.batch_size, train.seq_len, DType::kF32));
   const std::int64_t evaluation = evaluation_at(run.step, run.config.eval.every);
   Evaluation result{.batches = batches.num_batches(),
                     .tokens = batches.num_batches() * shape.numel()};
@@ -98,11 +102,44 @@ Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
     }
   }
   result.val_loss = sum / static_cast<double>(batches.num_batches());
-  GHOST_CHECK(std::isfinite(result.val_loss), "{}: the validation loss is {}", run.name,
-              result.val_loss);
   if (run.tokenizer != nullptr) {
     result.num_bytes = num_bytes;
   }
+  return result;
+}
+
+Evaluation evaluate_samples(LoadedRun& run, std::int64_t max_batches) {
+  Config config = run.config;
+  config.eval.batches = max_batches;
+  const auto feed = open_eval_feed(config);
+  Context& ctx = *run.ctx;
+  const TrainConfig& train = config.train;
+  Batch batch(
+      ctx, run.model->batch_layout(train.batch_size, train.seq_len, activation_dtype(train.dtype)));
+  const std::int64_t evaluation = evaluation_at(run.step, config.eval.every);
+  Evaluation result{.batches = feed->num_eval_batches(), .tokens = 0};
+  ScoreSums scores(result.batches);
+  for (std::int64_t number = 0; number < result.batches; ++number) {
+    batch.load([&](const HostElements& inputs, const HostElements& targets) {
+      feed->fill_eval(evaluation, number, inputs, targets);
+    });
+    const std::int64_t rows = feed->eval_rows(number);
+    scores.set(number, run.model->score_batch(ctx, batch.inputs().slice(0, rows),
+                                              batch.targets().slice(0, rows)));
+    result.tokens += rows;
+  }
+  result.val_loss = scores.loss();
+  result.score = scores.score(*run.model);
+  return result;
+}
+
+}  // namespace
+
+Evaluation evaluate(LoadedRun& run, std::int64_t max_batches) {
+  Evaluation result = run.config.model.is_language_model() ? evaluate_text(run, max_batches)
+                                                           : evaluate_samples(run, max_batches);
+  GHOST_CHECK(std::isfinite(result.val_loss), "{}: the validation loss is {}", run.name,
+              result.val_loss);
   return result;
 }
 

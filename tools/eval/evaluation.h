@@ -11,8 +11,9 @@ namespace ghost {
 /// What a model makes of a validation split.
 struct Evaluation {
   std::int64_t batches = 0;
-  std::int64_t tokens = 0;                // targets, all batches together
+  std::int64_t tokens = 0;                // targets, all batches together; of images: samples
   double val_loss = 0;                    // mean over them, nats
+  std::optional<double> score;            // of a model that has one
   std::optional<std::int64_t> num_bytes;  // of the targets' text; unknown without a tokenizer
 
   double perplexity() const;

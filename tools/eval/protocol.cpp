@@ -11,7 +11,7 @@
 #include "models/lbi/position_losses.h"
 #include "tools/eval/evaluation.h"
 #include "tools/eval/loss_sums.h"
-#include "tools/run/token_batch.h"
+#include "tools/run/batch.h"
 
 namespace ghost {
 namespace {
@@ -91,10 +91,10 @@ std::int64_t first_scored_of(const LoadedRun& run, std::int64_t seq_len) {
 }
 
 void check_baseline(const LoadedRun& baseline, const LoadedRun& run, std::int64_t first_scored) {
-  if (baseline.model->vocab_size() != run.model->vocab_size()) {
+  if (baseline.language_model().vocab_size() != run.language_model().vocab_size()) {
     fail<ConfigError>("--baseline {}: {} tokens in its vocabulary; expected {}, as {}",
-                      baseline.name, baseline.model->vocab_size(), run.model->vocab_size(),
-                      run.name);
+                      baseline.name, baseline.language_model().vocab_size(),
+                      run.language_model().vocab_size(), run.name);
   }
   const LbiModel* regions = regions_of(baseline);
   const std::int64_t seq_len = run.config.train.seq_len;
@@ -141,7 +141,7 @@ FlipResult largest_flip(LoadedRun& run, const Tensor& tokens, std::int64_t first
       .changed = last, .position = last - 1, .num_tokens = count, .num_windows = tokens.dim(0)};
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t changed = count == 1 ? last : first + (last - first) * i / (count - 1);
-    const auto changes = logit_changes(*run.ctx, *run.model, tokens, changed);
+    const auto changes = logit_changes(*run.ctx, run.language_model(), tokens, changed);
     for (std::int64_t t = first_scored; t < changed; ++t) {
       if (changes[static_cast<std::size_t>(t)] > result.largest) {
         result.largest = changes[static_cast<std::size_t>(t)];
@@ -246,9 +246,9 @@ ProtocolResult described(const LoadedRun& run, const ProtocolOptions& options) {
 
 /// `refresh`: 0 where losses of states of the text so far are not asked for.
 void add_losses(LoadedRun& run, const ProtocolOptions& options, std::int64_t refresh,
-                const TokenBatch& tokens, Losses& losses) {
+                const Batch& tokens, Losses& losses) {
   Context& ctx = *run.ctx;
-  const auto whole = position_losses(ctx, *run.model, tokens.inputs(), tokens.targets());
+  const auto whole = position_losses(ctx, run.language_model(), tokens.inputs(), tokens.targets());
   losses.whole.add(whole);
   if (refresh > 0) {
     losses.refreshed.add(
@@ -257,7 +257,7 @@ void add_losses(LoadedRun& run, const ProtocolOptions& options, std::int64_t ref
             : whole);
   }
   if (options.baseline != nullptr) {
-    losses.baseline.add(position_losses(*options.baseline->ctx, *options.baseline->model,
+    losses.baseline.add(position_losses(*options.baseline->ctx, options.baseline->language_model(),
                                         tokens.inputs(), tokens.targets()));
   }
 }
@@ -265,6 +265,7 @@ void add_losses(LoadedRun& run, const ProtocolOptions& options, std::int64_t ref
 }  // namespace
 
 ProtocolResult run_protocol(LoadedRun& run, const ProtocolOptions& options) {
+  run.language_model();  // or it throws
   const Parts parts(run, options.parts);
   ProtocolResult result = described(run, options);
   const std::int64_t seq_len = result.seq_len;
@@ -282,7 +283,7 @@ ProtocolResult run_protocol(LoadedRun& run, const ProtocolOptions& options) {
                             options.max_batches);
   result.windows = batches.num_batches() * train.batch_size;
 
-  TokenBatch tokens(*run.ctx, {train.batch_size, seq_len});
+  Batch tokens(*run.ctx, run.model->batch_layout(train.batch_size, seq_len, DType::kF32));
   Losses losses{LossSums(seq_len), LossSums(seq_len), LossSums(seq_len)};
   for (std::int64_t batch = 0; batch < batches.num_batches(); ++batch) {
     tokens.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {

@@ -12,7 +12,7 @@
 namespace ghost {
 namespace {
 
-void print_parameters(const LanguageModel& model) {
+void print_parameters(const Model& model) {
   struct Module {
     std::int64_t tensors = 0;
     std::int64_t elements = 0;
@@ -42,13 +42,14 @@ void print_parameters(const LanguageModel& model) {
              format_count(model.parameters().num_elements()));
 }
 
-void print_flops(const Config& config, const LanguageModel& model, const MemoryPlan& plan) {
-  fmt::print("FLOPs a token          {} ({}, N without embeddings only looked up)\n",
-             format_short(model.flops_per_token(config.train.seq_len)), model.flops_formula());
-  fmt::print("FLOPs a step           {} for {} tokens\n",
-             format_short(model.flops_per_token(config.train.seq_len) *
+void print_flops(const Config& config, const Model& model, const MemoryPlan& plan) {
+  fmt::print("{:<22} {} ({}, N without embeddings only looked up)\n",
+             fmt::format("FLOPs a {}", model.item_name()),
+             format_short(model.flops_per_item(config.train.seq_len)), model.flops_formula());
+  fmt::print("FLOPs a step           {} for {} {}s\n",
+             format_short(model.flops_per_item(config.train.seq_len) *
                           static_cast<double>(config.tokens_per_step())),
-             format_count(config.tokens_per_step()));
+             format_count(config.tokens_per_step()), model.item_name());
   fmt::print("of these dense GEMMs   {} as run, recomputation included\n\n",
              format_short(plan.gemm_flops()));
 }
@@ -64,10 +65,18 @@ void print_bytes(const MemoryPlan& plan) {
 }
 
 /// The config's own residual plan beside those that have names.
-void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t vocab_size) {
-  fmt::print(
-      "residuals of a block (mean over the layers), bytes a token (and in units of "
-      "model.channels)\n");
+void print_residuals(const Config& config, const Model& model, const MemoryPlan& own,
+                     const DataFacts& data) {
+  if (config.model.is_language_model()) {
+    fmt::print(
+        "residuals of a block (mean over the layers), bytes a token (and in units of "
+        "model.channels)\n");
+  } else {
+    fmt::print(
+        "residuals of a layer (mean over the layers), bytes a {} (and in units of its width where "
+        "all are as wide as the first)\n",
+        model.item_name());
+  }
   fmt::print("{:<28} {:>10} {:>11} {:>11} {:>14} {:>14} {:>14} {:>12}\n", "plan", "residuals",
              "/ channels", "statistics", "sketches", "peak kept", "peak of all", "GEMM FLOPs");
   const auto print = [&](std::string_view name, const MemoryPlan& plan) {
@@ -79,7 +88,7 @@ void print_residuals(const Config& config, const MemoryPlan& own, std::int64_t v
                format_bytes(plan.total_peak), format_short(plan.gemm_flops()));
   };
   print("this config", own);
-  for (const NamedPlan& plan : named_plans(config, vocab_size)) {
+  for (const NamedPlan& plan : named_plans(config, data)) {
     print(plan.name, plan.memory);
   }
   fmt::print("sketches: bytes of a block, whatever the tokens, for R = {} of {} rows\n",
@@ -94,15 +103,15 @@ void inspect(const ConfigOptions& options) {
     source.file /= "config.yaml";
   }
   const Config loaded = source.load();
-  const std::int64_t vocab_size = vocab_size_of(loaded);
+  const DataFacts data = data_facts_of(loaded);
   std::string note;
-  const Config config = resolve_residuals(loaded, vocab_size, &note);
-  const auto model = make_model(config.model, vocab_size);
-  const MemoryPlan plan = plan_memory(config, vocab_size);
+  const Config config = resolve_residuals(loaded, data, &note);
+  const auto model = make_any_model(config.model, data);
+  const MemoryPlan plan = plan_memory(config, data);
   print_parameters(*model);
   print_flops(config, *model, plan);
   print_bytes(plan);
-  print_residuals(config, plan, vocab_size);
+  print_residuals(config, *model, plan, data);
   if (!note.empty()) {
     fmt::print("{}\n", note);
   }

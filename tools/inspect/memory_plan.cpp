@@ -7,7 +7,11 @@
 namespace ghost {
 namespace {
 
-bool is_in_block(std::string_view module) { return module.starts_with("blocks."); }
+/// Blocks, or layers of a model without blocks.
+bool is_in_block(std::string_view module) {
+  return module.starts_with("blocks.") || module.starts_with("layers.") ||
+         module.starts_with("convs.");
+}
 
 }  // namespace
 
@@ -29,8 +33,8 @@ double gemm_flops(const GemmCounts& gemms) {
   return sum;
 }
 
-MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
-  const auto model = make_model(config.model, vocab_size);
+MemoryPlan plan_memory(const Config& config, const DataFacts& data) {
+  const auto model = make_any_model(config.model, data);
   Device device = read_device(config.device);
   device.is_dry = true;
   TrainingStep step(config, *model, device);
@@ -50,10 +54,11 @@ MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size) {
   // One forward pass more, to see what the blocks keep.
   Tape tape(ResidualPlan(config.residuals));
   const Context::Recording recording(ctx, &tape);
-  const Shape shape{config.train.batch_size, config.train.seq_len};
-  const Tensor tokens = ctx.empty(shape, DType::kI32, MemoryTag::kBatch);
-  const Tensor loss = model->loss(ctx, tokens, tokens);
-  const auto tokens_of_blocks = static_cast<double>(shape.numel() * model->num_layers());
+  const Batch batch(ctx, model->batch_layout(config.train.batch_size, config.train.seq_len,
+                                             activation_dtype(config.train.dtype)));
+  const Tensor loss = model->loss(ctx, batch.inputs(), batch.targets());
+  const auto tokens_of_blocks =
+      static_cast<double>(config.train.batch_size * config.train.seq_len * model->num_layers());
   std::int64_t sketch_bytes = 0;
   std::set<std::uint64_t> counted;
   for (const Node& node : tape.nodes()) {

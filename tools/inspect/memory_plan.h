@@ -29,7 +29,6 @@ struct MemoryPlan {
   double gemm_flops() const { return ghost::gemm_flops(gemms); }
 };
 
-/// `vocab_size`: of the data, where model.vocab_size leaves it open.
-MemoryPlan plan_memory(const Config& config, std::int64_t vocab_size);
+MemoryPlan plan_memory(const Config& config, const DataFacts& data);
 
 }  // namespace ghost

@@ -6,6 +6,7 @@
 #include "engine/config/byte_size.h"
 #include "engine/config/nearest_key.h"
 #include "tools/console/quantity.h"
+#include "tools/run/batch.h"
 
 namespace ghost {
 namespace {
@@ -13,16 +14,16 @@ namespace {
 using ModuleRole = std::pair<std::string, Role>;
 
 /// Every residual that the model declares, by module and role, when nothing is recomputed.
-std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size) {
-  const auto model = make_model(config.model, vocab_size);
+std::set<ModuleRole> residuals_of(const Config& config, const DataFacts& data) {
+  const auto model = make_any_model(config.model, data);
   Context ctx(Device{.is_dry = true});
   model->parameters().materialize(ctx.allocator(), parameter_dtype(config.train.dtype),
                                   activation_dtype(config.train.dtype));
   Tape tape;
   const Context::Recording recording(ctx, &tape);
-  const Tensor tokens =
-      ctx.empty({config.train.batch_size, config.train.seq_len}, DType::kI32, MemoryTag::kBatch);
-  const Tensor loss = model->loss(ctx, tokens, tokens);
+  const Batch batch(ctx, model->batch_layout(config.train.batch_size, config.train.seq_len,
+                                             activation_dtype(config.train.dtype)));
+  const Tensor loss = model->loss(ctx, batch.inputs(), batch.targets());
   std::set<ModuleRole> found;
   for (const Node& node : tape.nodes()) {
     for (const ResidualSpec& spec : node.op().residuals()) {
@@ -33,11 +34,11 @@ std::set<ModuleRole> residuals_of(const Config& config, std::int64_t vocab_size)
   return found;
 }
 
-void check_rules(const Config& config, std::int64_t vocab_size) {
+void check_rules(const Config& config, const DataFacts& data) {
   if (config.residuals.rules.empty()) {
     return;
   }
-  const std::set<ModuleRole> known = residuals_of(config, vocab_size);
+  const std::set<ModuleRole> known = residuals_of(config, data);
   for (std::size_t i = 0; i < config.residuals.rules.size(); ++i) {
     const ResidualRule& rule = config.residuals.rules[i];
     if (std::any_of(known.begin(), known.end(), [&](const ModuleRole& residual) {
@@ -61,19 +62,19 @@ void check_rules(const Config& config, std::int64_t vocab_size) {
   }
 }
 
-NamedPlan plan_of(const Config& config, std::int64_t vocab_size, std::string name,
+NamedPlan plan_of(const Config& config, const DataFacts& data, std::string name,
                   ResidualsConfig residuals, bool is_exact) {
   Config planned = config;
   planned.residuals = residuals;
   return {.name = std::move(name),
           .residuals = std::move(residuals),
           .is_exact = is_exact,
-          .memory = plan_memory(planned, vocab_size)};
+          .memory = plan_memory(planned, data)};
 }
 
 }  // namespace
 
-std::vector<NamedPlan> named_plans(const Config& config, std::int64_t vocab_size) {
+std::vector<NamedPlan> named_plans(const Config& config, const DataFacts& data) {
   std::vector<NamedPlan> plans;
   // The choice is between plans: the config's own options of keeping stay, its choices go.
   ResidualsConfig plain = config.residuals;
@@ -84,27 +85,26 @@ std::vector<NamedPlan> named_plans(const Config& config, std::int64_t vocab_size
   for (const auto& [recompute, name] : EnumNames<Recompute>::kNames) {
     ResidualsConfig residuals = plain;
     residuals.recompute = recompute;
-    plans.push_back(plan_of(config, vocab_size, fmt::format("exact, recompute: {}", name),
-                            residuals, !is_approximate(plain.keep)));
+    plans.push_back(plan_of(config, data, fmt::format("exact, recompute: {}", name), residuals,
+                            !is_approximate(plain.keep)));
   }
   for (const auto& [preset, name] : EnumNames<ResidualPreset>::kNames) {
     if (preset != ResidualPreset::kNone && preset != ResidualPreset::kAuto) {
       ResidualsConfig residuals = plain;
       residuals.preset = preset;
-      plans.push_back(
-          plan_of(config, vocab_size, std::string(name), residuals, /*is_exact=*/false));
+      plans.push_back(plan_of(config, data, std::string(name), residuals, /*is_exact=*/false));
     }
   }
   return plans;
 }
 
-Config resolve_residuals(const Config& config, std::int64_t vocab_size, std::string* note) {
-  check_rules(config, vocab_size);
+Config resolve_residuals(const Config& config, const DataFacts& data, std::string* note) {
+  check_rules(config, data);
   if (config.residuals.preset != ResidualPreset::kAuto) {
     return config;
   }
   const std::int64_t budget = parse_byte_size(config.residuals.memory_budget).value_or(0);
-  std::vector<NamedPlan> plans = named_plans(config, vocab_size);
+  std::vector<NamedPlan> plans = named_plans(config, data);
   if (!config.residuals.allow_approximate) {
     std::erase_if(plans, [](const NamedPlan& plan) { return !plan.is_exact; });
   }

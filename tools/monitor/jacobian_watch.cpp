@@ -15,7 +15,7 @@ void add(std::vector<double>& sums, const std::vector<double>& terms) {
 
 }  // namespace
 
-void JacobianWatch::attach(LanguageModel& model) {
+void JacobianWatch::attach(Model& model) {
   sums_ = {};
   passes_ = 0;
   if (auto* regions = dynamic_cast<LbiModel*>(&model)) {
@@ -33,7 +33,7 @@ void JacobianWatch::attach(LanguageModel& model) {
   }
 }
 
-RegionJacobians JacobianWatch::detach(LanguageModel& model) {
+RegionJacobians JacobianWatch::detach(Model& model) {
   if (auto* regions = dynamic_cast<LbiModel*>(&model)) {
     regions->attach_pullback_observer(nullptr);
   }

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/language_model.h"
+#include "models/model.h"
 
 namespace ghost {
 
@@ -20,8 +20,8 @@ struct RegionJacobians {
 /// hybrid do. Other models have none.
 class JacobianWatch {
  public:
-  void attach(LanguageModel& model);
-  RegionJacobians detach(LanguageModel& model);
+  void attach(Model& model);
+  RegionJacobians detach(Model& model);
 
  private:
   RegionJacobians sums_;

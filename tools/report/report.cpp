@@ -11,6 +11,7 @@
 
 #include "engine/core/error.h"
 #include "tools/console/quantity.h"
+#include "tools/console/step_line.h"
 #include "tools/report/html_text.h"
 #include "tools/report/line_chart.h"
 #include "tools/report/memory_bars.h"
@@ -53,6 +54,26 @@ Fact validation_fact(const RunLog& run) {
   return {"best val loss", loss_text(best->val_loss), label.empty() ? at : label + "; " + at};
 }
 
+/// Of the evaluation after the last step, and the best one.
+Fact score_fact(const RunLog& run) {
+  const std::string name = run.facts.score.empty() ? "score" : run.facts.score;
+  if (run.facts.score.empty()) {
+    return {name, "\u2013", "the model has none"};
+  }
+  if (run.evals.empty()) {
+    return {name, "\u2013", "no evaluation"};
+  }
+  const auto text = [&](double value) {
+    return number_or_dash(value, [&](double v) { return format_score(name, v); });
+  };
+  const bool is_accuracy = name == "accuracy";
+  double best = run.evals.front().score;
+  for (const EvalPoint& point : run.evals) {
+    best = is_accuracy ? std::max(best, point.score) : std::min(best, point.score);
+  }
+  return {name, text(run.evals.back().score), fmt::format("at the last step; best {}", text(best))};
+}
+
 Fact train_loss_fact(const RunLog& run) {
   const std::size_t count = std::min(kFinalWindow, run.train.size());
   double sum = 0;
@@ -64,11 +85,15 @@ Fact train_loss_fact(const RunLog& run) {
           count == 0 ? "no step" : fmt::format("mean of the last {} logged steps", count)};
 }
 
+std::string rate_unit(const RunLog& run) {
+  return run.facts.item == "token" ? " tok/s" : fmt::format(" {}s/s", run.facts.item);
+}
+
 Fact throughput_fact(const RunLog& run) {
   const double ms = median_of(run, &TrainPoint::ms_per_step);
   return {"throughput",
           number_or_dash(median_of(run, &TrainPoint::tokens_per_s),
-                         [](double v) { return format_count(std::llround(v)) + " tok/s"; }),
+                         [&](double v) { return format_count(std::llround(v)) + rate_unit(run); }),
           std::isfinite(ms) ? format_ms(ms) + " per step, medians" : "median"};
 }
 
@@ -88,18 +113,20 @@ Fact memory_fact(const RunLog& run) {
           "most reserved from the system"};
 }
 
-std::vector<Fact> facts_of(const RunLog& run) {
+bool has_score(const RunLog& run) { return !run.facts.score.empty(); }
+
+std::vector<Fact> facts_of(const RunLog& run, bool with_score) {
   const RunFacts& facts = run.facts;
   const double tokens = run.train.empty() ? 0 : run.train.back().tokens;
   const std::int64_t steps = run.train.empty() ? 0 : run.train.back().step;
   const auto short_form = [](double v) { return format_short(v); };
-  return {
+  std::vector<Fact> list = {
       validation_fact(run),
       train_loss_fact(run),
       {"steps", format_count(steps),
        facts.steps > 0 ? fmt::format("of {} planned", format_count(std::llround(facts.steps)))
                        : ""},
-      {"tokens", number_or_dash(tokens, short_form),
+      {facts.item + "s", number_or_dash(tokens, short_form),
        facts.tokens_per_step > 0 ? format_count(std::llround(facts.tokens_per_step)) + " per step"
                                  : ""},
       {"time in steps", number_or_dash(seconds_in_steps(run), format_duration),
@@ -108,7 +135,8 @@ std::vector<Fact> facts_of(const RunLog& run) {
       mfu_fact(run),
       memory_fact(run),
       {"parameters", number_or_dash(facts.parameters, short_form),
-       facts.flops_per_token > 0 ? format_short(facts.flops_per_token) + "FLOP per token" : ""},
+       facts.flops_per_token > 0 ? format_short(facts.flops_per_token) + "FLOP per " + facts.item
+                                 : ""},
       {"model", facts.model.empty() ? "\u2013" : facts.model,
        fmt::format("{}{}{}", facts.dtype, facts.dtype.empty() || facts.device.empty() ? "" : " on ",
                    facts.device) +
@@ -116,12 +144,16 @@ std::vector<Fact> facts_of(const RunLog& run) {
                 ? fmt::format(", {:.0f} thread{}", facts.threads, facts.threads == 1 ? "" : "s")
                 : "")},
   };
+  if (with_score) {
+    list.insert(list.begin() + 1, score_fact(run));
+  }
+  return list;
 }
 
 /// One run: a tile a fact.
 std::string render_tiles(const RunLog& run) {
   std::string html = "<dl class=\"facts\">\n";
-  for (const Fact& fact : facts_of(run)) {
+  for (const Fact& fact : facts_of(run, has_score(run))) {
     html += fmt::format("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>\n",
                         escape_html(fact.name), escape_html(fact.value), escape_html(fact.detail));
   }
@@ -135,7 +167,7 @@ std::string render_comparison(std::span<const RunLog> runs) {
   std::vector<std::vector<Fact>> columns;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     html += "<th>" + legend_entry(static_cast<int>(i), Mark::kLine, runs[i].facts.name) + "</th>";
-    columns.push_back(facts_of(runs[i]));
+    columns.push_back(facts_of(runs[i], std::any_of(runs.begin(), runs.end(), has_score)));
   }
   html += "</tr></thead>\n<tbody>\n";
   for (std::size_t row = 0; row < columns.front().size(); ++row) {
@@ -213,11 +245,39 @@ std::vector<double> marked_events(std::span<const RunLog> runs) {
   return steps;
 }
 
+/// What the runs count; "item" where they count different things.
+std::string item_of(std::span<const RunLog> runs) {
+  const std::string& first = runs.front().facts.item;
+  const bool is_same = std::all_of(runs.begin(), runs.end(),
+                                   [&](const RunLog& run) { return run.facts.item == first; });
+  return is_same ? first : "item";
+}
+
+/// Scores of evaluations, of the runs that have the same one as the first.
+LineChart score_chart(std::span<const RunLog> runs) {
+  const std::string& name = runs.front().facts.score;
+  LineChart chart{.title = name};
+  if (name != "accuracy") {
+    chart.unit = "log scale";
+    chart.scale = Scale::kLog;
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    Series series{.label = runs[i].facts.name, .color = static_cast<int>(i), .mark = Mark::kPoints};
+    if (runs[i].facts.score == name) {
+      for (const EvalPoint& point : runs[i].evals) {
+        series.points.push_back({static_cast<double>(point.step), point.score});
+      }
+    }
+    chart.series.push_back(std::move(series));
+  }
+  return chart;
+}
+
 enum class LossView { kWhole, kSecondHalf, kByTokens };
 
 LineChart loss_chart(std::span<const RunLog> runs, LossView view) {
   LineChart chart;
-  chart.unit = "nats per token";
+  chart.unit = "nats per " + item_of(runs);
   switch (view) {
     case LossView::kWhole:
       chart.title = "Loss";
@@ -227,8 +287,8 @@ LineChart loss_chart(std::span<const RunLog> runs, LossView view) {
       chart.title = "Loss, second half";
       break;
     case LossView::kByTokens:
-      chart.title = "Loss by tokens";
-      chart.x_label = "tokens";
+      chart.title = fmt::format("Loss by {}s", item_of(runs));
+      chart.x_label = item_of(runs) + "s";
       break;
   }
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -285,12 +345,15 @@ std::string render_charts(std::span<const RunLog> runs) {
   // Six charts fill the page. Equal steps of unequal size compare little, so tokens go first.
   html += render_line_chart(loss_chart(
       runs, differ_in_tokens_per_step(runs) ? LossView::kByTokens : LossView::kSecondHalf));
+  if (!runs.front().facts.score.empty()) {
+    html += render_line_chart(score_chart(runs));
+  }
   html += render_line_chart(grad_norm_chart(runs));
   html += render_line_chart(
       field_chart(runs, &TrainPoint::lr, Mark::kLine, {.title = "Learning rate", .y_low = 0}));
   html += render_line_chart(
       field_chart(runs, &TrainPoint::tokens_per_s, Mark::kFineLine,
-                  {.title = "Throughput", .unit = "tokens per second", .y_low = 0}));
+                  {.title = "Throughput", .unit = item_of(runs) + "s per second", .y_low = 0}));
   html += render_line_chart(field_chart(
       runs, &TrainPoint::ms_per_step, Mark::kFineLine,
       {.title = "Step time", .unit = "ms per step", .y_low = 0, .clips_outliers = true}));

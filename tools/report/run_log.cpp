@@ -157,6 +157,8 @@ void read_start(const Line& line, RunFacts& facts) {
            .peak_source = line.text("peak_source"),
            .config_sha256 = line.text("config_sha256"),
            .loss_label = line.text("loss_label"),
+           .item = line.text("item").empty() ? "token" : line.text("item"),
+           .score = line.text("score"),
            .parameters = line.number("parameters"),
            .flops_per_token = line.number("flops_per_token"),
            .peak_flops = line.number("peak_flops"),
@@ -223,9 +225,11 @@ void read_line(const Line& line, RunLog& log) {
   } else if (kind == "eval") {
     const std::int64_t step = line.step();
     log.repeated_lines += drop_from(log.evals, step);
-    log.evals.push_back({.step = step,
-                         .val_loss = line.number("val_loss"),
-                         .train_loss = line.number("train_loss")});
+    log.evals.push_back(
+        {.step = step,
+         .val_loss = line.number("val_loss"),
+         .train_loss = line.number("train_loss"),
+         .score = log.facts.score.empty() ? kNan : line.number(log.facts.score.c_str())});
   } else if (kind == "event") {
     log.events.push_back({.step = line.step(),
                           .event = line.text("event"),

@@ -22,7 +22,9 @@ struct RunFacts {
   std::string dtype;
   std::string peak_source;  // where peak_flops comes from
   std::string config_sha256;
-  std::string loss_label;  // what losses are, where the reader would take them for others
+  std::string loss_label;      // what losses are, where the reader would take them for others
+  std::string item = "token";  // what the fields called tokens count
+  std::string score;           // name of the evaluations' score; empty: there is none
   double parameters = 0;
   double flops_per_token = 0;
   double peak_flops = 0;
@@ -50,6 +52,7 @@ struct EvalPoint {
   std::int64_t step = 0;
   double val_loss = 0;
   double train_loss = 0;
+  double score = 0;
 };
 
 /// One `event` line: resume, checkpoint, nonfinite, stop, alarm, alarm_over.

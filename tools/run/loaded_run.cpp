@@ -9,6 +9,7 @@
 #include "engine/io/checkpoint.h"
 #include "models/gpt/hf_weights.h"
 #include "models/hybrid/hf_mamba2.h"
+#include "tools/run/run_data.h"
 #include "tools/run/run_directory.h"
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
@@ -39,20 +40,35 @@ std::unique_ptr<Tokenizer> tokenizer_of_run(const LoadOptions& options, const Co
   return config.data.tokenizer.empty() ? nullptr : open_tokenizer(config.data);
 }
 
+DataFacts facts_of(const LoadedRun& run) {
+  if (run.config.data.kind == DataKind::kTokens) {
+    return run.tokenizer == nullptr ? 0 : run.tokenizer->vocab_size();
+  }
+  return data_facts_of(run.config);
+}
+
 LoadedRun with_model(std::string name, Config config, std::unique_ptr<Tokenizer> tokenizer) {
   LoadedRun run{
       .name = std::move(name), .config = std::move(config), .tokenizer = std::move(tokenizer)};
   set_threads(run.config.train.threads);
   run.ctx = std::make_unique<Context>(parse_device(run.config.device));
   run.ctx->set_training(false);
-  run.model =
-      make_model(run.config.model, run.tokenizer == nullptr ? 0 : run.tokenizer->vocab_size());
+  run.model = make_any_model(run.config.model, facts_of(run));
   run.model->parameters().materialize(run.ctx->allocator(), parameter_dtype(run.config.train.dtype),
                                       activation_dtype(run.config.train.dtype));
   return run;
 }
 
 }  // namespace
+
+LanguageModel& LoadedRun::language_model() const {
+  auto* found = dynamic_cast<LanguageModel*>(model.get());
+  if (found == nullptr) {
+    fail<ConfigError>("{}: the model is of type {}; expected a language model", name,
+                      model->architecture());
+  }
+  return *found;
+}
 
 void LoadOptions::add_to(CLI::App& command) {
   command

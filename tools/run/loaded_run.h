@@ -32,7 +32,10 @@ struct LoadedRun {
   std::int64_t step = 0;                 // that the run had taken
   std::unique_ptr<Tokenizer> tokenizer;  // null where there is none
   std::unique_ptr<Context> ctx;          // not training
-  std::unique_ptr<LanguageModel> model;  // with its weights
+  std::unique_ptr<Model> model;          // with its weights
+
+  /// Throws ghost::ConfigError when the model is of another kind.
+  LanguageModel& language_model() const;
 };
 
 /// Opens a run for reading and sets the number of threads. Throws ghost::ConfigError when there is

@@ -37,6 +37,7 @@ void validate_ranks_of_model(const Config& config) {
 
 void TrainConfig::validate(const std::string& prefix) const {
   check_range(steps >= 0, prefix + "steps", steps, "zero or a positive integer");
+  check_range(epochs >= 0, prefix + "epochs", epochs, "zero or a positive integer");
   check_range(batch_size > 0, prefix + "batch_size", batch_size, "a positive integer");
   check_range(seq_len > 0, prefix + "seq_len", seq_len, "a positive integer");
   check_range(micro_steps > 0 && micro_steps <= 256, prefix + "micro_steps", micro_steps,
@@ -64,10 +65,21 @@ void ParallelConfig::validate(const std::string& prefix) const {
 void Config::choose_fields(const ConfigNode& root) {
   if (const ConfigNode* section = root.find("model")) {
     model.choose_fields(*section);
+    set_model_type(model.type);
   }
   if (root.find("monitor") != nullptr && !monitor.has_value()) {
     monitor.emplace();
   }
+}
+
+void Config::set_model_type(ModelType type) {
+  model.type = type;
+  if (data.kind == model.data_kind()) {
+    return;
+  }
+  data.set_kind(model.data_kind());
+  train.has_sequences = model.is_language_model();
+  train.seq_len = train.has_sequences ? TrainConfig{}.seq_len : 1;
 }
 
 void Config::validate(const std::string& prefix) const {

@@ -49,8 +49,10 @@ struct RunConfig {
 /// The training loop.
 struct TrainConfig {
   std::int64_t steps = 1000;
+  std::int64_t epochs = 0;
   std::int64_t batch_size = 12;
-  std::int64_t seq_len = 64;
+  std::int64_t seq_len = 64;  // 1 where samples have no tokens; then it is no key
+  bool has_sequences = true;
   std::int64_t micro_steps = 1;
   TrainDType dtype = TrainDType::kF32;
   std::int64_t seed = 1337;
@@ -62,8 +64,13 @@ struct TrainConfig {
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("steps", steps, "optimizer steps, >= 0");
-    visit("batch_size", batch_size, "sequences a micro-step, > 0");
-    visit("seq_len", seq_len, "tokens a sequence, > 0");
+    visit("epochs", epochs,
+          "passes over the training data, instead of steps: the smallest number of steps that "
+          "holds them; 0: as steps says");
+    visit("batch_size", batch_size, "samples (of text: sequences) a micro-step, > 0");
+    if (has_sequences) {
+      visit("seq_len", seq_len, "tokens a sequence, > 0");
+    }
     visit("micro_steps", micro_steps, "gradient accumulation: batches a step, 1 to 256");
     visit("dtype", dtype,
           "f32; bf16: activations in bf16, on CUDA; f64: for verification, on the CPU");
@@ -180,9 +187,11 @@ struct Config {
     }
   }
   void choose_fields(const ConfigNode& root);
+  /// Another type of model, with the keys of its kind of data.
+  void set_model_type(ModelType type);
   void validate(const std::string& prefix) const;
 
-  /// Of one replica.
+  /// Of one replica: items, which are tokens where samples have them.
   std::int64_t tokens_per_step() const {
     return train.batch_size * train.seq_len * train.micro_steps;
   }

@@ -9,7 +9,7 @@ namespace ghost {
 
 namespace fs = std::filesystem;
 
-void load_weights(const fs::path& source, LanguageModel& model) {
+void load_weights(const fs::path& source, Model& model) {
   const bool is_file = source.extension() == ".safetensors";
   if (is_file || fs::exists(source / "model.safetensors")) {
     if (!is_file && fs::exists(source / "trainer.json")) {
@@ -19,8 +19,11 @@ void load_weights(const fs::path& source, LanguageModel& model) {
     const SafetensorsFile file(is_file ? source : source / "model.safetensors");
     if (auto* gpt = dynamic_cast<Gpt*>(&model)) {
       import_gpt2_weights(file, *gpt);
+    } else if (auto* hybrid = dynamic_cast<Hybrid*>(&model)) {
+      import_mamba2_weights(file, *hybrid);
     } else {
-      import_mamba2_weights(file, dynamic_cast<Hybrid&>(model));
+      fail<ConfigError>("{}: Hugging Face weights; a model of type {} reads checkpoints of runs",
+                        source.string(), model.architecture());
     }
     return;
   }

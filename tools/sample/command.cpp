@@ -52,6 +52,7 @@ void sample(const SampleArguments& arguments) {
   const std::string prompt =
       arguments.prompt_file.empty() ? arguments.prompt : read_file(arguments.prompt_file);
   LoadedRun run = load_run(arguments.run);
+  LanguageModel& model = run.language_model();
   if (run.tokenizer == nullptr) {
     fail<ConfigError>("{}: no tokenizer in the run; pass GPT-2's files by --bpe DIR", run.name);
   }
@@ -61,7 +62,7 @@ void sample(const SampleArguments& arguments) {
       std::cout << "---------------\n";
     }
     std::cout << prompt << std::flush;
-    generate(*run.ctx, *run.model, tokens,
+    generate(*run.ctx, model, tokens,
              {.max_tokens = arguments.num_tokens,
               .sampling = arguments.sampling,
               .seed = static_cast<std::uint64_t>(arguments.seed),

@@ -18,13 +18,17 @@ struct TrainOptions {
   bool list_keys = false;
 };
 
-/// The section whose keys hang on its type.
+/// The sections whose keys hang on the model's type.
 struct ModelKeys {
   ModelConfig model;
+  DataConfig data;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("model", model, "");
+    if (!model.is_language_model()) {
+      visit("data", data, "");
+    }
   }
 };
 
@@ -38,12 +42,17 @@ struct MonitorKeys {
   }
 };
 
+ModelKeys keys_of(ModelType type) {
+  ModelKeys keys{.model = {.type = type}};
+  keys.data.set_kind(keys.model.data_kind());
+  return keys;
+}
+
 void list_keys() {
   std::cout << describe_config<Config>();
   for (const auto& [type, name] : EnumNames<ModelType>::kNames) {
     if (type != Config{}.model.type) {
-      std::cout << "\nwith model.type: " << name << '\n'
-                << describe_config(ModelKeys{.model = {.type = type}});
+      std::cout << "\nwith model.type: " << name << '\n' << describe_config(keys_of(type));
     }
   }
   std::cout << "\nwith a section monitor:\n" << describe_config(MonitorKeys{});

@@ -107,6 +107,12 @@ void MetricsLog::start(const Start& start) {
   if (start.monitor != nullptr) {
     line["monitor"] = describe(*start.monitor);
   }
+  if (start.item != "token") {
+    line["item"] = start.item;
+  }
+  if (!start.score.empty()) {
+    line["score"] = start.score;
+  }
   file_.append_line(line.dump());
 }
 
@@ -146,6 +152,9 @@ void MetricsLog::eval(const EvalLine& eval) {
   };
   if (eval.train_loss.has_value()) {
     line["train_loss"] = number(*eval.train_loss);
+  }
+  if (eval.score.has_value()) {
+    line[std::string(eval.score_name)] = number(*eval.score);
   }
   line["batches"] = eval.batches;
   line["best"] = eval.best;

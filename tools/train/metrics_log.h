@@ -30,6 +30,8 @@ class MetricsLog {
     const Config& config;
     std::string_view architecture;
     std::int64_t parameters;
+    std::string_view item = "token";  // what tokens stand for in the keys of the log
+    std::string_view score = {};      // key of the score in evaluations, where there is one
     double flops_per_token;
     PeakFlops peak;
     int threads;

@@ -13,6 +13,7 @@
 #include "models/lbi/position_losses.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/console/quantity.h"
+#include "tools/eval/score_sums.h"
 #include "tools/inspect/residual_plans.h"
 #include "tools/monitor/monitor_text.h"
 #include "tools/run/threads.h"
@@ -67,7 +68,7 @@ Config same_config(Config config, Communicator& world) {
 }
 
 /// The same model with its regions on the ranks of a grid.
-std::unique_ptr<ParallelLbi> spread(std::unique_ptr<LanguageModel> model, RankGrid& grid) {
+std::unique_ptr<ParallelLbi> spread(std::unique_ptr<Model> model, RankGrid& grid) {
   auto* regions = dynamic_cast<LbiModel*>(model.get());
   GHOST_CHECK(regions != nullptr, "{} has no regions to spread over {} ranks",
               model->architecture(), grid.num_region_ranks());
@@ -85,30 +86,23 @@ Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& 
   set_threads(config_.train.threads);
   const Device device = rank_device(config_.device);
   data_ = open_run_data(config_);
+  count_steps();
   std::string choice;
-  config_ = resolve_residuals(config_, data_.vocab_size, &choice);
+  config_ = resolve_residuals(config_, data_.facts, &choice);
   if (!choice.empty()) {
     console_.note(choice);
   }
   choice.clear();
-  config_ = choose_serial_regions(config_, data_.vocab_size, device, grid_, &choice);
+  config_ = choose_serial_regions(config_, data_.facts.vocab_size, device, grid_, &choice);
   if (!choice.empty()) {
     console_.note(choice);
   }
-  model_ = make_model(config_.model, data_.vocab_size);
+  model_ = make_any_model(config_.model, data_.facts);
   placement_.grid = &grid_;
   if (grid_.num_region_ranks() > 1) {
     auto regions = spread(std::move(model_), grid_);
     placement_.regions = regions.get();
     model_ = std::move(regions);
-  }
-  const BatchShape shape{.batch_size = config_.train.batch_size, .seq_len = config_.train.seq_len};
-  const auto seed = static_cast<std::uint64_t>(config_.train.seed);
-  train_batches_ = std::make_unique<BatchSource>(*data_.train, config_.data.sampler, shape, seed,
-                                                 config_.data.skip_windows);
-  if (data_.val.has_value()) {
-    val_batches_ = std::make_unique<EvalBatches>(*data_.val, config_.data.eval_windows, shape,
-                                                 config_.eval.batches);
   }
   step_ = std::make_unique<TrainingStep>(config_, *model_, device, placement_);
   state_.architecture = model_->architecture();
@@ -170,7 +164,9 @@ void Trainer::begin(StartMode mode) {
   metrics_->start({.config = config_,
                    .architecture = model_->architecture(),
                    .parameters = model_->parameters().num_elements(),
-                   .flops_per_token = model_->flops_per_token(config_.train.seq_len),
+                   .item = model_->item_name(),
+                   .score = model_->score_name(),
+                   .flops_per_token = model_->flops_per_item(config_.train.seq_len),
                    .peak = peak_,
                    .threads = omp_get_max_threads(),
                    .replicas = grid_.num_replicas(),
@@ -180,20 +176,18 @@ void Trainer::begin(StartMode mode) {
 
 void Trainer::announce() {
   console_.note(fmt::format(
-      "{}: {} parameters, {} FLOPs a token ({}), {} tokens a step, {} on {}",
-      model_->architecture(),
+      "{}: {} parameters, {} FLOPs a {} ({}), {} {}s a step, {} on {}", model_->architecture(),
       format_short(static_cast<double>(model_->parameters().num_elements())),
-      format_short(model_->flops_per_token(config_.train.seq_len)), model_->flops_formula(),
-      format_count(tokens_per_step()), enum_name(config_.train.dtype),
+      format_short(model_->flops_per_item(config_.train.seq_len)), model_->item_name(),
+      model_->flops_formula(), format_count(tokens_per_step()), model_->item_name(),
+      enum_name(config_.train.dtype),
       config_.device == "cpu" ? fmt::format("{} threads", omp_get_max_threads())
                               : step_->context().device().name()));
   if (!grid_.is_alone()) {
     console_.note(fmt::format("{} ranks: {} x {}, replicas x region ranks", grid_.world().size(),
                               grid_.num_replicas(), grid_.num_region_ranks()));
   }
-  console_.note(fmt::format("data: {} training tokens, {} validation tokens",
-                            format_count(data_.train->num_tokens()),
-                            format_count(data_.val.has_value() ? data_.val->num_tokens() : 0)));
+  console_.note(fmt::format("data: {}", data_.feed->describe()));
   if (peak_.flops.has_value()) {
     console_.note(fmt::format("MFU of {}", peak_.source));
   }
@@ -204,14 +198,14 @@ void Trainer::announce() {
 }
 
 FillBatch Trainer::batches_of(std::int64_t step) const {
-  return [this, step](std::int64_t micro_step, std::span<std::int32_t> inputs,
-                      std::span<std::int32_t> targets) {
-    train_batches_->fill({.step = step,
-                          .micro_step = micro_step,
-                          .micro_steps = config_.train.micro_steps,
-                          .rank = grid_.replica(),
-                          .world_size = grid_.num_replicas()},
-                         inputs, targets);
+  return [this, step](std::int64_t micro_step, const HostElements& inputs,
+                      const HostElements& targets) {
+    data_.feed->fill({.step = step,
+                      .micro_step = micro_step,
+                      .micro_steps = config_.train.micro_steps,
+                      .rank = grid_.replica(),
+                      .world_size = grid_.num_replicas()},
+                     inputs, targets);
   };
 }
 
@@ -248,6 +242,20 @@ void Trainer::run(const StopSignal& stop) {
 
 std::int64_t Trainer::tokens_per_step() const {
   return config_.tokens_per_step() * grid_.num_replicas();
+}
+
+void Trainer::count_steps() {
+  if (config_.train.epochs == 0) {
+    return;
+  }
+  const std::int64_t samples = data_.feed->samples_per_epoch() * config_.train.epochs;
+  if (samples == 0) {
+    fail<ConfigError>("train.epochs is {}; expected 0 for data without epochs",
+                      config_.train.epochs);
+  }
+  const std::int64_t a_step =
+      config_.train.batch_size * config_.train.micro_steps * grid_.num_replicas();
+  config_.train.steps = (samples + a_step - 1) / a_step;
 }
 
 bool Trainer::stops(const StopSignal& stop) {
@@ -325,10 +333,11 @@ void Trainer::log_step(const StepFacts& facts) {
                 .sketch_rank = facts.sketch_rank,
                 .ms_per_step = seconds * 1e3,
                 .tokens_per_s = tokens_per_s,
+                .item = model_->item_name(),
                 .activation_bytes = meter.kept_peak(),
                 .eta_s = mean_seconds * static_cast<double>(config_.train.steps - state_.step)};
   if (peak_.flops.has_value()) {
-    line.mfu = tokens_per_s * model_->flops_per_token(config_.train.seq_len) / *peak_.flops;
+    line.mfu = tokens_per_s * model_->flops_per_item(config_.train.seq_len) / *peak_.flops;
   }
   console_.step(line);
   const MessageCounts messages = counts_of_all(grid_);
@@ -341,21 +350,20 @@ void Trainer::log_step(const StepFacts& facts) {
 }
 
 void Trainer::evaluate() {
-  if (val_batches_ == nullptr) {
+  const std::int64_t num_batches = data_.feed->num_eval_batches();
+  if (num_batches == 0) {
     return;
   }
   const std::int64_t evaluation = evaluation_at(state_.step, config_.eval.every);
-  std::vector<double> losses(static_cast<std::size_t>(val_batches_->num_batches()));
-  for (std::int64_t batch = grid_.replica(); batch < val_batches_->num_batches();
-       batch += grid_.num_replicas()) {
-    losses[static_cast<std::size_t>(batch)] =
-        step_->evaluate([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
-          val_batches_->fill(evaluation, batch, inputs, targets);
-        });
+  ScoreSums scores(num_batches);
+  for (std::int64_t batch = grid_.replica(); batch < num_batches; batch += grid_.num_replicas()) {
+    const auto fill = [&](const HostElements& inputs, const HostElements& targets) {
+      data_.feed->fill_eval(evaluation, batch, inputs, targets);
+    };
+    scores.set(batch, step_->evaluate(fill, data_.feed->eval_rows(batch)));
   }
-  grid_.sum(MessageKind::kLoss, grid_.replicas(), losses);
-  const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);
-  last_val_loss_ = sum / static_cast<double>(val_batches_->num_batches());
+  grid_.sum(MessageKind::kLoss, grid_.replicas(), scores.values());
+  last_val_loss_ = scores.loss();
   const bool is_best = !state_.best_val_loss.has_value() || last_val_loss_ < *state_.best_val_loss;
   state_.val_loss = last_val_loss_;
   if (is_best) {
@@ -364,8 +372,10 @@ void Trainer::evaluate() {
   const EvalLine line{.step = state_.step,
                       .steps = config_.train.steps,
                       .val_loss = last_val_loss_,
-                      .batches = val_batches_->num_batches(),
+                      .batches = num_batches,
                       .best = is_best,
+                      .score_name = model_->score_name(),
+                      .score = scores.score(*model_),
                       .label = loss_label(config_.model.regions)};
   console_.eval(line);
   if (is_writer()) {

@@ -6,7 +6,6 @@
 #include <optional>
 #include <vector>
 
-#include "data/batch_source.h"
 #include "tools/console/console.h"
 #include "tools/run/run_data.h"
 #include "tools/run/run_directory.h"
@@ -42,8 +41,10 @@ class Trainer {
   void write_run_files() const;
   void announce();
   bool is_writer() const { return grid_.is_writer(); }
-  /// Tokens of all replicas.
+  /// Items of all replicas.
   std::int64_t tokens_per_step() const;
+  /// `train.steps`, where `train.epochs` says how many.
+  void count_steps();
   /// Whether any rank was told to stop.
   bool stops(const StopSignal& stop);
   StepFacts train_step();
@@ -60,11 +61,9 @@ class Trainer {
   RankGrid grid_;
   RunDirectory directory_;
   RunData data_;
-  std::unique_ptr<LanguageModel> model_;
+  std::unique_ptr<Model> model_;
   Placement placement_;
   std::unique_ptr<TrainingStep> step_;
-  std::unique_ptr<BatchSource> train_batches_;
-  std::unique_ptr<EvalBatches> val_batches_;
   std::unique_ptr<MetricsLog> metrics_;  // of rank 0
   TrainerState state_;
   std::optional<std::int64_t> saved_step_;  // of the newest checkpoint

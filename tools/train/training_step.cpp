@@ -9,6 +9,7 @@
 #include "engine/tensor/primitives.h"
 #include "models/grid_reductions.h"
 #include "ops/ema_sketch.h"
+#include "ops/optim/freeze.h"
 #include "ops/optim/nonfinite.h"
 #include "ops/rank_controller.h"
 
@@ -18,9 +19,20 @@ namespace {
 const std::string kStorePrefix = "store.";
 const std::string kMonitorPrefix = "monitor.";
 
+BatchLayout layout_of(const Config& config, const Model& model) {
+  return model.batch_layout(config.train.batch_size, config.train.seq_len,
+                            activation_dtype(config.train.dtype));
+}
+
+/// What rows of a batch are: only indices tell.
+Context::RowLabels labels_of(const Batch& batch) {
+  const auto if_index = [](const Tensor& x) { return is_floating(x.dtype()) ? Tensor{} : x; };
+  return {.tokens = if_index(batch.inputs()), .targets = if_index(batch.targets())};
+}
+
 }  // namespace
 
-TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Device& device,
+TrainingStep::TrainingStep(const Config& config, Model& model, const Device& device,
                            const Placement& placement)
     : config_(config),
       model_(model),
@@ -28,8 +40,9 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
       ctx_(device),
       state_store_(ctx_.allocator()),
       tape_(ResidualPlan(config.residuals)),
-      batch_(ctx_, {config.train.batch_size, config.train.seq_len}) {
+      batch_(ctx_, layout_of(config, model)) {
   ParameterStore& parameters = model_.parameters();
+  freeze_parameters(parameters, config.optimizer.freeze);
   materialize_residents(
       parameters, [&](const Parameter& parameter) { return placement_.is_here(parameter); },
       ctx_.allocator(), parameter_dtype(config.train.dtype), activation_dtype(config.train.dtype));
@@ -37,7 +50,7 @@ TrainingStep::TrainingStep(const Config& config, LanguageModel& model, const Dev
   optimizer_ = make_optimizer(config.optimizer, ctx_, parameters);
   losses_ = ctx_.empty({config.train.micro_steps},
                        statistic_dtype(activation_dtype(config.train.dtype)), MemoryTag::kBatch);
-  ctx_.set_row_labels({.tokens = batch_.inputs(), .targets = batch_.targets()});
+  ctx_.set_row_labels(labels_of(batch_));
   ctx_.attach_state_store(&state_store_);
   GHOST_CHECK(placement.replicas() == 1 || !tape_.plan().has_ema_sketches(),
               "keep: ema_sketch with {} replicas; expected 1, as sketches are of one batch",
@@ -66,9 +79,12 @@ void TrainingStep::make_monitor() {
                                         grid->sum(MessageKind::kControl, grid->replicas(), numbers);
                                       }},
                    [&](Context& dry) {
-                     const Shape shape{config_.train.batch_size, config_.train.seq_len};
-                     const Tensor tokens = dry.empty(shape, DType::kI32, MemoryTag::kBatch);
-                     model_.loss(dry, tokens, tokens);
+                     const BatchLayout layout = layout_of(config_, model_);
+                     const Tensor inputs =
+                         dry.empty(layout.inputs, layout.input_dtype, MemoryTag::kBatch);
+                     const Tensor targets =
+                         dry.empty(layout.targets, layout.target_dtype, MemoryTag::kBatch);
+                     model_.loss(dry, inputs, targets);
                    });
 }
 
@@ -124,7 +140,7 @@ void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> s
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
-  batch_.load([&](std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
+  batch_.load([&](const HostElements& inputs, const HostElements& targets) {
     fill(micro_step, inputs, targets);
   });
 }
@@ -216,10 +232,11 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   return facts;
 }
 
-double TrainingStep::evaluate(const TokenBatch::Fill& fill) {
+BatchScore TrainingStep::evaluate(const Batch::Fill& fill, std::optional<std::int64_t> rows) {
   ctx_.set_training(false);
   batch_.load(fill);
-  return item(model_.loss(ctx_, batch_.inputs(), batch_.targets()));
+  const auto filled = [&](const Tensor& x) { return rows ? x.slice(0, *rows) : x; };
+  return model_.score_batch(ctx_, filled(batch_.inputs()), filled(batch_.targets()));
 }
 
 std::string TrainingStep::describe_nonfinite(std::int64_t step, const FillBatch& fill) {

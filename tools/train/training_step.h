@@ -11,14 +11,14 @@
 
 #include "engine/autograd/context.h"
 #include "engine/autograd/state_store.h"
-#include "models/language_model.h"
+#include "models/model.h"
 #include "models/replica_factors.h"
 #include "ops/optim/gradient_norm.h"
 #include "ops/optim/optimizer.h"
 #include "tools/monitor/jacobian_watch.h"
 #include "tools/monitor/monitor.h"
+#include "tools/run/batch.h"
 #include "tools/run/run_config.h"
-#include "tools/run/token_batch.h"
 #include "tools/train/placement.h"
 
 namespace ghost {
@@ -34,9 +34,9 @@ struct StepFacts {
   std::optional<MonitorRecord> observed{};  // of a monitored run, where the step was due
 };
 
-/// Fills inputs and targets [B, T] of a micro-step.
-using FillBatch = std::function<void(std::int64_t micro_step, std::span<std::int32_t> inputs,
-                                     std::span<std::int32_t> targets)>;
+/// Fills inputs and targets of a micro-step; functions of spans of int32 or float serve too.
+using FillBatch =
+    std::function<void(std::int64_t micro_step, HostElements inputs, HostElements targets)>;
 
 /// One model in training: forward and backward of every micro-step, norm, clipping, update. On a
 /// dry device it allocates and computes nothing, and its meter shows what a real step would hold.
@@ -45,21 +45,22 @@ class TrainingStep {
  public:
   /// Lays out the model's parameters, as far as they are here, and the optimizer's state. `model`
   /// and what `placement` borrows must outlive it.
-  TrainingStep(const Config& config, LanguageModel& model, const Device& device,
+  TrainingStep(const Config& config, Model& model, const Device& device,
                const Placement& placement = {});
 
   /// Step `step`, counted from 0.
   StepFacts run(std::int64_t step, const FillBatch& fill);
 
-  /// Loss of one batch of this replica, without a gradient.
-  double evaluate(const TokenBatch::Fill& fill);
+  /// What one batch of this replica gives, without a gradient; `rows` of it are filled, all where
+  /// there is no number.
+  BatchScore evaluate(const Batch::Fill& fill, std::optional<std::int64_t> rows = std::nullopt);
 
   /// Runs the forward passes of a step once more and names the first op whose output is not
   /// finite; failing that, or on a grid, the first parameter here whose gradient is not.
   std::string describe_nonfinite(std::int64_t step, const FillBatch& fill);
 
   Context& context() { return ctx_; }
-  LanguageModel& model() { return model_; }
+  Model& model() { return model_; }
   /// What a checkpoint holds besides the model: the optimizer's state, behind `store.` what ways of
   /// keeping residuals remember, and behind `monitor.` what the monitor does.
   std::vector<NamedTensor> state() const;
@@ -85,7 +86,7 @@ class TrainingStep {
   StepNumbers reduce_numbers();
 
   Config config_;
-  LanguageModel& model_;
+  Model& model_;
   Placement placement_;
   Context ctx_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -95,7 +96,7 @@ class TrainingStep {
   JacobianWatch jacobians_;
   std::vector<std::string> not_remembered_;
   Tape tape_;
-  TokenBatch batch_;
+  Batch batch_;
   Tensor losses_;  // [micro_steps]
 };
 
