@@ -13,6 +13,7 @@
 #include "tools/monitor/activation_statistics.h"
 #include "tools/monitor/alarm_rules.h"
 #include "tools/monitor/correlation.h"
+#include "tools/monitor/exact_gradients.h"
 #include "tools/monitor/gradient_statistics.h"
 #include "tools/monitor/jacobian_watch.h"
 #include "tools/monitor/monitor_config.h"
@@ -36,6 +37,7 @@ struct MonitorRecord {
   std::int64_t step = 0;  // steps done
   std::vector<ActivationNumbers> activations;
   std::vector<GradientNumbers> gradients;
+  std::vector<GradientAgreement> agreement;  // with monitor.exact; else empty
   std::vector<Alarm> alarms;
   RegionJacobians jacobians;
 };

@@ -14,6 +14,7 @@ struct MonitorConfig {
   double beta = 0.95;
   std::string modules = "*";
   std::int64_t gradient_columns = 8;
+  bool exact = false;
   AlarmConfig alarms;
 
   template <typename Visit>
@@ -23,6 +24,9 @@ struct MonitorConfig {
     visit("beta", beta, "of the averages over observations, 0 to below 1");
     visit("modules", modules, "glob over module paths: which linears, the head among them");
     visit("gradient_columns", gradient_columns, "q of the gradient sketches, > 0");
+    visit("exact", exact,
+          "form the exact gradient of observed steps too and compare: for runs whose residuals are "
+          "sketches; such a step takes twice as long");
     visit("alarms", alarms, "");
   }
   void validate(const std::string& prefix) const;

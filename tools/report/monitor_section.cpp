@@ -31,6 +31,7 @@ constexpr std::array<Curve, kMonitorCurves.size()> kCurves = {{
     {"Gradient norm", "exact, before clipping; log scale", Scale::kLog},
     {"Norm of the mean gradient", "from its sketch; log scale", Scale::kLog},
     {"Signal share", "||EMA G||^2 / EMA ||G||^2; log scale", Scale::kLog},
+    {"Cosine with the exact gradient", "of the same batch and weights", Scale::kLinear},
 }};
 
 /// Modules of a run in at most eight groups, a colour each: legends of a hundred modules explain
@@ -238,8 +239,9 @@ std::string render_run(const RunLog& run, bool is_one) {
       run.facts.monitor_modules.size(),
       run.facts.monitor_bytes > 0 ? format_bytes(std::llround(run.facts.monitor_bytes)) : "?");
   html += render_timeline(run);
+  const bool has_cosines = !run.monitor.front().values[kExactCosine].empty();
   for (std::size_t metric = 0; metric < kCurves.size(); ++metric) {
-    html += render_curve(run, metric, colors);
+    html += metric == kExactCosine && !has_cosines ? "" : render_curve(run, metric, colors);
   }
   html += render_jacobians(run, &MonitorPoint::jacobian_local, "Jacobians of regions");
   html += render_jacobians(run, &MonitorPoint::jacobian_suffix, "Their suffix products");

@@ -65,8 +65,11 @@ struct RunEvent {
 };
 
 /// Metrics of a monitor that the report draws, as `monitor` lines name them.
-inline constexpr std::array<const char*, 6> kMonitorCurves = {
-    "z_fro", "act_norm", "y_stable_rank", "grad_norm", "grad_sketch_norm", "signal_share"};
+inline constexpr std::array<const char*, 7> kMonitorCurves = {
+    "z_fro",        "act_norm",    "y_stable_rank", "grad_norm", "grad_sketch_norm",
+    "signal_share", "exact_cosine"};
+/// The one that only runs with monitor.exact have.
+inline constexpr std::size_t kExactCosine = kMonitorCurves.size() - 1;
 
 /// One `monitor` line: numbers of each module, NaN where there is none.
 struct MonitorPoint {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -21,6 +22,22 @@ double mean(const std::vector<double>& values) {
   return values.empty() ? kNan
                         : std::accumulate(values.begin(), values.end(), 0.0) /
                               static_cast<double>(values.size());
+}
+
+/// Over every observation of every run; exact gradients do not count.
+double mean_cosine(const std::vector<RunLog>& logs) {
+  constexpr double kExact = 1 - 1e-6;
+  std::vector<double> cosines;
+  for (const RunLog& log : logs) {
+    for (const MonitorPoint& point : log.monitor) {
+      for (const double cosine : point.values[kExactCosine]) {
+        if (cosine < kExact) {
+          cosines.push_back(cosine);
+        }
+      }
+    }
+  }
+  return mean(cosines);
 }
 
 double mean_of_last(const RunLog& log, std::size_t count) {
@@ -60,11 +77,14 @@ SweepRow make_row(const std::string& run, const std::vector<std::int64_t>& seeds
   SweepRow row{.run = run,
                .loss_label = logs.front().facts.loss_label,
                .seeds = seeds,
+               .score_name = logs.front().facts.score,
                .curve = mean_curve(logs)};
   for (const RunLog& log : logs) {
     row.val_losses.push_back(log.evals.empty() ? kNan : log.evals.back().val_loss);
+    row.scores.push_back(log.evals.empty() ? kNan : log.evals.back().score);
     row.activation_bytes = std::max(row.activation_bytes, static_cast<double>(log.kept_bytes));
   }
+  row.cosine = mean_cosine(logs);
   row.train_loss = mean_over([](const RunLog& log) { return mean_of_last(log, 1); });
   row.train_loss_100 = mean_over([](const RunLog& log) { return mean_of_last(log, 100); });
   row.best_val_loss = mean_over([](const RunLog& log) {
@@ -95,37 +115,89 @@ std::string losses_text(const std::vector<double>& losses, std::string_view sepa
   return fmt::format("{}", fmt::join(texts, separator));
 }
 
+/// The score, where all rows have the same one.
+std::string score_of(const std::vector<SweepRow>& rows) {
+  const bool is_shared = std::all_of(rows.begin(), rows.end(), [&](const SweepRow& row) {
+    return row.score_name == rows.front().score_name;
+  });
+  return is_shared && !rows.empty() ? rows.front().score_name : std::string();
+}
+
+bool has_cosines(const std::vector<SweepRow>& rows) {
+  return std::any_of(rows.begin(), rows.end(),
+                     [](const SweepRow& row) { return std::isfinite(row.cosine); });
+}
+
 std::string tsv(const std::vector<SweepRow>& rows, const std::vector<bool>& front) {
   std::string text =
       "run\tseeds\ttrain_loss\ttrain_loss_100\tval_loss\tval_loss_sd\tval_losses\tbest_val_loss\t"
-      "seconds\tms_per_step\ttokens\tactivation_bytes\ton_front\n";
+      "seconds\tms_per_step\ttokens\tactivation_bytes\ton_front";
+  const std::string score = score_of(rows);
+  text += score.empty() ? "" : "\t" + score;
+  text += has_cosines(rows) ? "\texact_cosine\n" : "\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const SweepRow& row = rows[i];
-    text += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.3f}\t{:.3f}\t{:.0f}\t{:.0f}\t{}\n",
+    text += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{:.3f}\t{:.3f}\t{:.0f}\t{:.0f}\t{}{}{}\n",
                         row.run, fmt::join(row.seeds, ","), loss_text(row.train_loss),
                         loss_text(row.train_loss_100), loss_text(row.val_loss()),
                         loss_text(row.val_loss_sd()), losses_text(row.val_losses, ","),
                         loss_text(row.best_val_loss), row.seconds, row.ms_per_step, row.tokens,
-                        row.activation_bytes, front[i] ? 1 : 0);
+                        row.activation_bytes, front[i] ? 1 : 0,
+                        score.empty() ? "" : "\t" + losses_text(row.scores, ","),
+                        has_cosines(rows) ? "\t" + loss_text(row.cosine) : "");
   }
   return text;
 }
 
+/// A table's head, and what a row has under it.
+struct Column {
+  std::string head;
+  std::function<std::string(const SweepRow&)> text;
+};
+
+std::vector<Column> columns_of(const std::vector<SweepRow>& rows) {
+  std::vector<Column> columns = {
+      {"run", labelled_name},
+      {"seeds", [](const SweepRow& row) { return fmt::format("{}", fmt::join(row.seeds, " ")); }}};
+  if (const std::string score = score_of(rows); !score.empty()) {
+    columns.push_back({score, [](const SweepRow& row) { return loss_text(mean(row.scores)); }});
+    columns.push_back(
+        {"each seed", [](const SweepRow& row) { return losses_text(row.scores, " "); }});
+  }
+  if (has_cosines(rows)) {
+    columns.push_back({"cosine", [](const SweepRow& row) { return loss_text(row.cosine); }});
+  }
+  const std::vector<Column> rest = {
+      {"train loss", [](const SweepRow& row) { return loss_text(row.train_loss); }},
+      {"last 100", [](const SweepRow& row) { return loss_text(row.train_loss_100); }},
+      {"val loss", [](const SweepRow& row) { return loss_text(row.val_loss()); }},
+      {"sd", [](const SweepRow& row) { return loss_text(row.val_loss_sd()); }},
+      {"each seed", [](const SweepRow& row) { return losses_text(row.val_losses, " "); }},
+      {"best", [](const SweepRow& row) { return loss_text(row.best_val_loss); }},
+      {"seconds", [](const SweepRow& row) { return fmt::format("{:.1f}", row.seconds); }},
+      {"ms a step", [](const SweepRow& row) { return fmt::format("{:.2f}", row.ms_per_step); }},
+      {"items", [](const SweepRow& row) { return format_count(std::llround(row.tokens)); }},
+      {"residuals + sketches", [](const SweepRow& row) {
+         return format_bytes(static_cast<std::int64_t>(row.activation_bytes));
+       }}};
+  columns.insert(columns.end(), rest.begin(), rest.end());
+  return columns;
+}
+
 std::string markdown(const std::vector<SweepRow>& rows, const std::vector<bool>& front) {
-  std::string text =
-      "| run | seeds | train loss | last 100 | val loss | sd | each seed | best | seconds | ms a "
-      "step "
-      "| tokens | residuals + sketches | front |\n"
-      "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  const std::vector<Column> columns = columns_of(rows);
+  std::string text;
+  std::string line;
+  for (const Column& column : columns) {
+    text += fmt::format("| {} ", column.head);
+    line += "|---";
+  }
+  text += fmt::format("| front |\n{}|---|\n", line);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const SweepRow& row = rows[i];
-    text += fmt::format(
-        "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} | {:.2f} | {} | {} | {} |\n",
-        labelled_name(row), fmt::join(row.seeds, " "), loss_text(row.train_loss),
-        loss_text(row.train_loss_100), loss_text(row.val_loss()), loss_text(row.val_loss_sd()),
-        losses_text(row.val_losses, " "), loss_text(row.best_val_loss), row.seconds,
-        row.ms_per_step, format_count(std::llround(row.tokens)),
-        format_bytes(static_cast<std::int64_t>(row.activation_bytes)), front[i] ? "yes" : "");
+    for (const Column& column : columns) {
+      text += fmt::format("| {} ", column.text(rows[i]));
+    }
+    text += fmt::format("| {} |\n", front[i] ? "yes" : "");
   }
   return text +
          "\nTrain loss: the batch of the last step, and the mean over the last 100 logged steps. "

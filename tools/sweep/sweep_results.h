@@ -15,12 +15,17 @@ struct SweepRow {
   std::string loss_label;  // what its losses are, where the reader would take them for others
   std::vector<std::int64_t> seeds;
   std::vector<double> val_losses;  // at the last evaluation, one a seed
-  double train_loss = 0;           // of the last step, mean over seeds: one batch a seed
-  double train_loss_100 = 0;       // mean over the last 100 logged steps and seeds
-  double best_val_loss = 0;        // mean over seeds of the lowest
-  double seconds = 0;              // inside steps, mean over seeds
-  double ms_per_step = 0;          // median over steps, mean over seeds
-  double tokens = 0;               // trained on
+  std::string score_name;          // "accuracy"; empty: models without a score
+  std::vector<double> scores;      // at the last evaluation, one a seed
+  /// Of approximate gradients with the exact ones, mean over seeds, observations and modules whose
+  /// gradients are not exact. NaN without monitor.exact.
+  double cosine = 0;
+  double train_loss = 0;        // of the last step, mean over seeds: one batch a seed
+  double train_loss_100 = 0;    // mean over the last 100 logged steps and seeds
+  double best_val_loss = 0;     // mean over seeds of the lowest
+  double seconds = 0;           // inside steps, mean over seeds
+  double ms_per_step = 0;       // median over steps, mean over seeds
+  double tokens = 0;            // trained on
   double activation_bytes = 0;  // peak of residuals and sketches together, the largest of the seeds
   std::vector<ChartPoint> curve;  // val loss, mean over seeds, at the steps that all have
 

@@ -42,8 +42,13 @@ std::string difference(const SweepJob& job) {
   if (!std::filesystem::exists(file)) {
     return {};  // killed before it was written
   }
-  const auto found = lines_of(load_run_config(file, {}));
-  const auto expected = lines_of(job.config);
+  const Config run = load_run_config(file, {});
+  Config job_config = job.config;
+  if (job_config.train.epochs > 0) {
+    job_config.train.steps = run.train.steps;  // the run has counted them
+  }
+  const auto found = lines_of(run);
+  const auto expected = lines_of(job_config);
   const auto [a, b] = std::mismatch(found.begin(), found.end(), expected.begin(), expected.end());
   const auto text = [](const auto& at, const std::vector<std::string>& lines) {
     return at == lines.end() ? std::string("nothing") : at->substr(at->find_first_not_of(' '));
@@ -56,8 +61,13 @@ std::string difference(const SweepJob& job) {
 bool is_complete(const SweepJob& job) {
   const RunDirectory directory(job.config.run.dir);
   const auto newest = directory.checkpoints().newest();
-  return newest.has_value() && std::filesystem::exists(directory.metrics()) &&
-         newest->filename() == fmt::format("step-{:06}", job.config.train.steps);
+  if (!newest.has_value() || !std::filesystem::exists(directory.metrics())) {
+    return false;
+  }
+  const std::int64_t steps = job.config.train.epochs > 0
+                                 ? load_run_config(directory.config(), {}).train.steps
+                                 : job.config.train.steps;
+  return newest->filename() == fmt::format("step-{:06}", steps);
 }
 
 std::string last_line(const std::filesystem::path& log) {
@@ -144,8 +154,10 @@ class Runner {
     } else if (is_overwritten_[&job]) {
       arguments.emplace_back("--overwrite");
     }
-    fmt::print(console_, "{}: {} {} steps\n", job.name(), is_resumed ? "resuming, to" : "training",
-               format_count(job.config.train.steps));
+    const TrainConfig& train = job.config.train;
+    fmt::print(console_, "{}: {} {} {}\n", job.name(), is_resumed ? "resuming, to" : "training",
+               format_count(train.epochs > 0 ? train.epochs : train.steps),
+               train.epochs > 0 ? "epochs" : "steps");
     console_.flush();
     active_.push_back({&job, Clock::now(), ChildProcess(arguments, log_of(job))});
   }

@@ -178,6 +178,10 @@ void MetricsLog::observation(const MonitorRecord& record,
       {"grad_sketch_norm", column(record.gradients, &GradientNumbers::mean_norm)},
       {"grad_stable_rank", column(record.gradients, &GradientNumbers::stable_rank)},
       {"signal_share", column(record.gradients, &GradientNumbers::signal_share)}};
+  if (!record.agreement.empty()) {
+    line["exact_cosine"] = column(record.agreement, &GradientAgreement::cosine);
+    line["exact_ratio"] = column(record.agreement, &GradientAgreement::ratio);
+  }
   if (!record.jacobians.local.empty()) {
     line["jacobian/first_region"] = record.jacobians.first_region;
     line["jacobian/local"] = numbers(record.jacobians.local);

@@ -61,31 +61,35 @@ TrainingStep::TrainingStep(const Config& config, Model& model, const Device& dev
   }
   if (config.monitor.has_value()) {
     make_monitor();
+    if (config.monitor->exact) {
+      GHOST_CHECK(placement.replicas() == 1, "monitor.exact with {} replicas; expected 1",
+                  placement.replicas());
+      exact_gradients_.emplace(monitor_->modules());
+    }
   }
 }
 
 void TrainingStep::make_monitor() {
   const bool is_alone = placement_.is_alone();
   RankGrid* grid = placement_.grid;
-  monitor_.emplace(ctx_, model_.parameters(),
-                   Monitor::Setup{.config = *config_.monitor,
-                                  .seed = static_cast<std::uint64_t>(config_.train.seed),
-                                  .micro_steps = config_.train.micro_steps,
-                                  .replica = is_alone ? 0 : grid->replica(),
-                                  .replicas = placement_.replicas(),
-                                  .dtype = parameter_dtype(config_.train.dtype),
-                                  .sum_over_replicas =
-                                      [grid](std::span<double> numbers) {
-                                        grid->sum(MessageKind::kControl, grid->replicas(), numbers);
-                                      }},
-                   [&](Context& dry) {
-                     const BatchLayout layout = layout_of(config_, model_);
-                     const Tensor inputs =
-                         dry.empty(layout.inputs, layout.input_dtype, MemoryTag::kBatch);
-                     const Tensor targets =
-                         dry.empty(layout.targets, layout.target_dtype, MemoryTag::kBatch);
-                     model_.loss(dry, inputs, targets);
-                   });
+  monitor_.emplace(
+      ctx_, model_.parameters(),
+      Monitor::Setup{.config = *config_.monitor,
+                     .seed = static_cast<std::uint64_t>(config_.train.seed),
+                     .micro_steps = config_.train.micro_steps,
+                     .replica = is_alone ? 0 : grid->replica(),
+                     .replicas = placement_.replicas(),
+                     .dtype = parameter_dtype(config_.train.dtype),
+                     .sum_over_replicas =
+                         [grid](std::span<double> numbers) {
+                           grid->sum(MessageKind::kControl, grid->replicas(), numbers);
+                         }},
+      [&](Context& dry) {
+        const BatchLayout layout = layout_of(config_, model_);
+        const Tensor inputs = dry.empty(layout.inputs, layout.input_dtype, MemoryTag::kBatch);
+        const Tensor targets = dry.empty(layout.targets, layout.target_dtype, MemoryTag::kBatch);
+        model_.loss(dry, inputs, targets);
+      });
 }
 
 std::vector<NamedTensor> TrainingStep::state() const {
@@ -145,16 +149,17 @@ void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
   });
 }
 
-Tensor TrainingStep::forward(std::int64_t step, std::int64_t micro_step) {
+Tensor TrainingStep::forward(std::int64_t micro_step, Seen seen) {
   std::optional<ActivationStatistics::Watch> watch;
-  if (is_observed(step)) {
+  if (seen == Seen::kYes) {
     monitor_->watch(watch, ctx_, micro_step);
   }
   return model_.loss(ctx_, batch_.inputs(), batch_.targets());
 }
 
 // The loss of a model that is spread over ranks is everywhere only after the backward pass.
-void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill) {
+void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill, Tape& tape,
+                                        Seen seen) {
   const std::int64_t micro_steps = config_.train.micro_steps;
   const double share = 1.0 / static_cast<double>(micro_steps * placement_.replicas());
   const std::int64_t rank = placement_.is_alone() ? 0 : placement_.grid->world().rank();
@@ -165,13 +170,23 @@ void TrainingStep::accumulate_gradients(std::int64_t step, const FillBatch& fill
   for (std::int64_t micro_step = 0; micro_step < micro_steps; ++micro_step) {
     load_batch(fill, micro_step);
     ctx_.begin_pass(static_cast<std::uint64_t>(config_.train.seed), step, micro_step, rank);
-    tape_.clear();
-    const Context::Recording recording(ctx_, &tape_);
-    const Tensor loss = forward(step, micro_step);
-    tape_.backward(ctx_, loss, /*seed=*/share);
+    tape.clear();
+    const Context::Recording recording(ctx_, &tape);
+    const Tensor loss = forward(micro_step, seen);
+    tape.backward(ctx_, loss, /*seed=*/share);
     copy(losses_.slice(micro_step, micro_step + 1), loss);
   }
   model_.parameters().finish_gradients();
+}
+
+// Draws are numbered by step and place: the same ones as the step's own pass makes.
+void TrainingStep::take_exact_gradients(std::int64_t step, const FillBatch& fill) {
+  {
+    Tape exact(ResidualPlan({.recompute = config_.residuals.recompute}));
+    accumulate_gradients(step, fill, exact, Seen::kNo);
+    exact_gradients_->take();
+  }
+  ctx_.meter().reset_peaks();  // those of the step are of its own pass
 }
 
 StepNumbers TrainingStep::reduce_numbers() {
@@ -200,10 +215,13 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   }
   facts.lr = learning_rate(config_.schedule, step, config_.train.steps);
   if (is_observed(step)) {
+    if (exact_gradients_.has_value()) {
+      take_exact_gradients(step, fill);
+    }
     monitor_->begin_step();
     jacobians_.attach(model_);
   }
-  accumulate_gradients(step, fill);
+  accumulate_gradients(step, fill, tape_, is_observed(step) ? Seen::kYes : Seen::kNo);
   const StepNumbers numbers = reduce_numbers();
   if (is_observed(step)) {
     monitor_->observe_gradients(ctx_);
@@ -222,6 +240,9 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   if (is_observed(step)) {
     facts.observed = monitor_->finish(ctx_, step, facts.loss);
     facts.observed->jacobians = jacobians_.detach(model_);
+    if (exact_gradients_.has_value()) {
+      facts.observed->agreement = exact_gradients_->compare();
+    }
   }
   if (tape_.plan().has_ema_sketches() && facts.is_finite) {
     observe_ema_step(state_store_, tape_.plan().config().ema_sketch,

@@ -76,13 +76,17 @@ class TrainingStep {
   const Tape& tape() const { return tape_; }
 
  private:
+  /// Whether the monitor watches a forward pass.
+  enum class Seen { kNo, kYes };
+
   void load_batch(const FillBatch& fill, std::int64_t micro_step);
   void make_monitor();
   bool is_observed(std::int64_t step) const {
     return monitor_.has_value() && monitor_->is_due(step);
   }
-  Tensor forward(std::int64_t step, std::int64_t micro_step);
-  void accumulate_gradients(std::int64_t step, const FillBatch& fill);
+  Tensor forward(std::int64_t micro_step, Seen seen);
+  void accumulate_gradients(std::int64_t step, const FillBatch& fill, Tape& tape, Seen seen);
+  void take_exact_gradients(std::int64_t step, const FillBatch& fill);
   StepNumbers reduce_numbers();
 
   Config config_;
@@ -94,6 +98,7 @@ class TrainingStep {
   StateStore state_store_;
   std::optional<Monitor> monitor_;
   JacobianWatch jacobians_;
+  std::optional<ExactGradients> exact_gradients_;  // with monitor.exact
   std::vector<std::string> not_remembered_;
   Tape tape_;
   Batch batch_;
