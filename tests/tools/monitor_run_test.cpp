@@ -199,6 +199,45 @@ TEST_CASE("norms of region Jacobians are among a monitor's numbers", "[tools]") 
   }
 }
 
+/// The last numbers under `key` in the lines of kind monitor.
+std::vector<double> last_numbers(const TemporaryDirectory& dir, const std::string& key) {
+  std::vector<double> numbers;
+  std::istringstream lines(text_of(dir / "run/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const json object = json::parse(line);
+    if (object.at("kind") == "monitor") {
+      numbers = object.at(key).get<std::vector<double>>();
+    }
+  }
+  return numbers;
+}
+
+TEST_CASE("a monitor compares gradients with exact ones", "[tools]") {
+  const TemporaryDirectory dir;
+  write_run(dir, kGpt);
+  const std::string watched = "--set monitor.every=4 --set monitor.exact=true --set run.dir=run ";
+  train(dir, watched);
+  for (const double cosine : last_numbers(dir, "exact_cosine")) {
+    CHECK(cosine == Approx(1).epsilon(1e-6));
+  }
+  // Of two rows instead of 48 not much is left, and the run itself is as it is without a monitor.
+  const std::string sketched =
+      "--set residuals.preset=basis --set residuals.scope=all_linear --set "
+      "residuals.sketch.rank=2 ";
+  train(dir, "--overwrite " + watched + sketched);
+  const std::string weights = "checkpoints/step-000012/model.safetensors";
+  const std::string with_monitor = text_of(dir / ("run/" + weights));
+  for (const double cosine : last_numbers(dir, "exact_cosine")) {
+    CHECK(cosine < 0.9);
+    CHECK(cosine > -0.5);
+  }
+  for (const double ratio : last_numbers(dir, "exact_ratio")) {
+    CHECK(ratio > 0);
+  }
+  train(dir, "--set run.dir=alone " + sketched);
+  CHECK(text_of(dir / ("alone/" + weights)) == with_monitor);
+}
+
 TEST_CASE("what a monitor cannot do is refused", "[tools]") {
   const TemporaryDirectory dir;
   write_run(dir, kGpt);
@@ -212,8 +251,8 @@ TEST_CASE("what a monitor cannot do is refused", "[tools]") {
   write_run(other, kRegions);
   const auto refused = run_program(other, at + "monitor.every=1 --set parallel.region_ranks=2");
   CHECK(refused.code == 2);
-  CHECK(refused.err.find("monitor is here; expected no such section where "
-                         "parallel.region_ranks is 2") != std::string::npos);
+  CHECK_THAT(refused.err, test::contains_text("monitor.every is 1; expected no section monitor "
+                                              "where parallel.region_ranks is 2"));
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ TEST_CASE("the sweeps of the repository can be read", "[tools]") {
       ++num_sweeps;
     }
   }
-  CHECK(num_sweeps >= 2);
+  CHECK(num_sweeps >= 9);
   const Sweep parity = load_sweep(configs / "basis/parity.sweep.yaml", {});
   CHECK(parity.out == "runs/basis/parity");
   CHECK(parity.jobs[0].config.run.dir == "runs/basis/parity/exact-seed42");

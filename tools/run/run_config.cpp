@@ -22,8 +22,10 @@ void validate_ranks_of_model(const Config& config) {
   const bool is_remembered = ranks == 1 || !config.residuals.sketch.wiener;
   check_range(is_remembered, "residuals.sketch.wiener", true,
               fmt::format("false where parallel.region_ranks is {}", ranks));
-  check_range(ranks == 1 || !config.monitor.has_value(), "monitor", "here",
-              fmt::format("no such section where parallel.region_ranks is {}", ranks));
+  if (config.monitor.has_value()) {
+    check_range(ranks == 1, "monitor.every", config.monitor->every,
+                fmt::format("no section monitor where parallel.region_ranks is {}", ranks));
+  }
   const bool has_averages =
       std::any_of(config.residuals.rules.begin(), config.residuals.rules.end(),
                   [](const ResidualRule& rule) { return rule.keep == Keep::kEmaSketch; });
