@@ -50,8 +50,8 @@ class CheckpointDirectory {
   std::filesystem::path save(const TrainerState& state, std::span<const NamedTensor> model,
                              std::span<const NamedTensor> optimizer) const;
 
-  // By several: one process does `begin`, then all do `write_part`, then one does `commit` with what all of
-  // them returned.
+  // By several: one process does `begin`, then all do `write_part`, then one does `commit` with
+  // what all of them returned.
 
   void begin(std::int64_t step) const;
   /// Tensors that are undefined are in another part.
