@@ -29,7 +29,8 @@ TEST_CASE("inspect plans GPT-2 124M without allocating it", "[tools]") {
   CHECK_THAT(outcome.out, contains_text("ghost                            3072.0        4.00"));
 }
 
-// Sizes that leave the vocabulary to the data get one, where there is text; sweeps are files of another kind.
+// Sizes that leave the vocabulary to the data get one, where there is text; sweeps are files of
+// another kind.
 TEST_CASE("every config of the repository can be inspected", "[tools]") {
   const test::TemporaryDirectory dir;
   std::int64_t num_configs = 0;
