@@ -15,8 +15,7 @@ struct JacobianStatistics {
   double suffix_frobenius = 0;  // likewise
 };
 
-/// Largest singular values, means over the batch; by power iterations, so at most too small by what
-/// these leave.
+/// Largest singular values, means over the batch.
 struct JacobianNorms {
   std::vector<double> local;   // of P_k, k = 0..n-1
   std::vector<double> suffix;  // of P_k ... P_(n-1), k = 0..n-1
