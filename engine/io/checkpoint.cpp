@@ -249,18 +249,17 @@ TrainerState load_model(const fs::path& checkpoint, std::string_view architectur
   return state;
 }
 
-std::vector<std::pair<std::string, Shape>> optimizer_tensors(const fs::path& checkpoint) {
-  std::vector<std::pair<std::string, Shape>> out;
-  for (const SafetensorsFile& file : open_files(checkpoint, kOptimizer)) {
-    for (const TensorView& stored : file.tensors()) {
-      out.emplace_back(stored.name, Shape(stored.shape));
+void load_optimizer(
+    const fs::path& checkpoint,
+    const std::function<std::vector<NamedTensor>(std::span<const StoredTensor>)>& places) {
+  const std::vector<SafetensorsFile> files = open_files(checkpoint, kOptimizer);
+  std::vector<StoredTensor> stored;
+  for (const SafetensorsFile& file : files) {
+    for (const TensorView& tensor : file.tensors()) {
+      stored.push_back({.name = tensor.name, .shape = Shape(tensor.shape)});
     }
   }
-  return out;
-}
-
-void load_optimizer(const fs::path& checkpoint, std::span<const NamedTensor> optimizer) {
-  read_tensors(open_files(checkpoint, kOptimizer), optimizer);
+  read_tensors(files, places(stored));
 }
 
 }  // namespace ghost

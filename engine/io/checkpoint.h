@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/io/weights.h"
@@ -79,15 +79,21 @@ class CheckpointDirectory {
 TrainerState read_trainer_state(const std::filesystem::path& checkpoint);
 
 /// Fills the model's tensors, after checking sizes and digests. Undefined tensors have to be there
-/// and are not read. Throws ghost::Error naming file and
-/// tensor for damage, another architecture, or other shapes.
+/// and are not read. Throws ghost::Error naming file and tensor for damage, another architecture,
+/// or other shapes.
 TrainerState load_model(const std::filesystem::path& checkpoint, std::string_view architecture,
                         std::span<const NamedTensor> model);
-/// The same for the optimizer's state.
-void load_optimizer(const std::filesystem::path& checkpoint,
-                    std::span<const NamedTensor> optimizer);
-/// Names and shapes of the tensors that are stored as the optimizer's state.
-std::vector<std::pair<std::string, Shape>> optimizer_tensors(
-    const std::filesystem::path& checkpoint);
+
+/// A tensor that is stored as the optimizer's state.
+struct StoredTensor {
+  std::string name;
+  Shape shape;
+};
+
+/// The same for the optimizer's state: `places` is told what is stored, and gives what is to be
+/// filled, each stored tensor among it.
+void load_optimizer(
+    const std::filesystem::path& checkpoint,
+    const std::function<std::vector<NamedTensor>(std::span<const StoredTensor>)>& places);
 
 }  // namespace ghost

@@ -144,9 +144,8 @@ void Trainer::write_run_files() const {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   state_ = load_model(checkpoint, model_->architecture(), named_values(model_->parameters()));
-  const auto stored = optimizer_tensors(checkpoint);
-  step_->expect_state(stored);
-  load_optimizer(checkpoint, step_->state_in(stored));
+  load_optimizer(checkpoint,
+                 [&](std::span<const StoredTensor> stored) { return step_->places_for(stored); });
   if (is_writer()) {
     metrics_->truncate(std::min(state_.metrics_bytes, metrics_->size()));
     metrics_->event(state_.step, "resume", checkpoint.filename().string());

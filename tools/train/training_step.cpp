@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 
 #include "engine/autograd/resident_parameters.h"
 #include "engine/tensor/host.h"
@@ -72,33 +73,27 @@ TrainingStep::TrainingStep(const Config& config, Model& model, const Device& dev
 void TrainingStep::make_monitor() {
   const bool is_alone = placement_.is_alone();
   RankGrid* grid = placement_.grid;
-  monitor_.emplace(
-      ctx_, model_.parameters(),
-      Monitor::Setup{.config = *config_.monitor,
-                     .seed = static_cast<std::uint64_t>(config_.train.seed),
-                     .micro_steps = config_.train.micro_steps,
-                     .replica = is_alone ? 0 : grid->replica(),
-                     .replicas = placement_.replicas(),
-                     .dtype = parameter_dtype(config_.train.dtype),
-                     .sum_over_replicas =
-                         [grid](std::span<double> numbers) {
-                           grid->sum(MessageKind::kControl, grid->replicas(), numbers);
-                         }},
-      [&](Context& dry) {
-        const BatchLayout layout = layout_of(config_, model_);
-        const Tensor inputs = dry.empty(layout.inputs, layout.input_dtype, MemoryTag::kBatch);
-        const Tensor targets = dry.empty(layout.targets, layout.target_dtype, MemoryTag::kBatch);
-        model_.loss(dry, inputs, targets);
-      });
+  monitor_.emplace(ctx_, model_.parameters(),
+                   Monitor::Setup{.config = *config_.monitor,
+                                  .seed = static_cast<std::uint64_t>(config_.train.seed),
+                                  .micro_steps = config_.train.micro_steps,
+                                  .replica = is_alone ? 0 : grid->replica(),
+                                  .replicas = placement_.replicas(),
+                                  .dtype = parameter_dtype(config_.train.dtype),
+                                  .sum_over_replicas =
+                                      [grid](std::span<double> numbers) {
+                                        grid->sum(MessageKind::kControl, grid->replicas(), numbers);
+                                      }},
+                   [&](Context& dry) {
+                     const Batch batch(dry, layout_of(config_, model_));
+                     model_.loss(dry, batch.inputs(), batch.targets());
+                   });
 }
 
 std::vector<NamedTensor> TrainingStep::state() const {
   std::vector<NamedTensor> out = optimizer_->state();
   for (const auto& [name, tensor] : state_store_.all()) {
     out.push_back({kStorePrefix + name, tensor});
-  }
-  for (const std::string& name : not_remembered_) {
-    out.push_back({name, {}});
   }
   if (monitor_.has_value()) {
     for (NamedTensor& named : monitor_->state()) {
@@ -108,39 +103,27 @@ std::vector<NamedTensor> TrainingStep::state() const {
   return out;
 }
 
-std::vector<NamedTensor> TrainingStep::state_in(
-    std::span<const std::pair<std::string, Shape>> stored) const {
-  const auto is_stored = [&](const NamedTensor& named) {
-    return std::any_of(stored.begin(), stored.end(),
-                       [&](const auto& known) { return known.first == named.name; });
-  };
+std::vector<NamedTensor> TrainingStep::places_for(std::span<const StoredTensor> stored) {
+  std::set<std::string_view> stored_names;
+  for (const StoredTensor& tensor : stored) {
+    stored_names.insert(tensor.name);
+    if (tensor.name.starts_with(kStorePrefix) && placement_.regions == nullptr) {
+      state_store_.get(tensor.name.substr(kStorePrefix.size()), tensor.shape);
+    }
+  }
   std::vector<NamedTensor> out;
   for (NamedTensor& named : state()) {
-    if (!named.name.starts_with(kMonitorPrefix) || is_stored(named)) {
+    if (!named.name.starts_with(kMonitorPrefix) || stored_names.contains(named.name)) {
+      stored_names.erase(named.name);
       out.push_back(std::move(named));
     }
   }
-  for (const auto& [name, shape] : stored) {
-    const bool is_known = std::any_of(
-        out.begin(), out.end(), [&name = name](const auto& named) { return named.name == name; });
-    if (name.starts_with(kMonitorPrefix) && !is_known) {
-      out.push_back({name, Tensor{}});
+  for (const std::string_view name : stored_names) {
+    if (name.starts_with(kMonitorPrefix) || name.starts_with(kStorePrefix)) {
+      out.push_back({std::string(name), Tensor{}});
     }
   }
   return out;
-}
-
-void TrainingStep::expect_state(std::span<const std::pair<std::string, Shape>> stored) {
-  for (const auto& [name, shape] : stored) {
-    if (!name.starts_with(kStorePrefix)) {
-      continue;
-    }
-    if (placement_.regions == nullptr) {
-      state_store_.get(name.substr(kStorePrefix.size()), shape);
-    } else {
-      not_remembered_.push_back(name);
-    }
-  }
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {

@@ -11,6 +11,7 @@
 
 #include "engine/autograd/context.h"
 #include "engine/autograd/state_store.h"
+#include "engine/io/checkpoint.h"
 #include "models/model.h"
 #include "models/replica_factors.h"
 #include "ops/optim/gradient_norm.h"
@@ -64,12 +65,10 @@ class TrainingStep {
   /// What a checkpoint holds besides the model: the optimizer's state, behind `store.` what ways of
   /// keeping residuals remember, and behind `monitor.` what the monitor does.
   std::vector<NamedTensor> state() const;
-  /// Makes room for remembered tensors that `state` does not have yet, by the names it would give.
-  /// Ranks that share a model's regions start to remember anew: they leave these undefined.
-  void expect_state(std::span<const std::pair<std::string, Shape>> stored);
-  /// `state` as far as a checkpoint with these tensors has it: one of a run without a monitor has
-  /// nothing for a new monitor, and what another monitor has left is passed over.
-  std::vector<NamedTensor> state_in(std::span<const std::pair<std::string, Shape>> stored) const;
+  /// Where the tensors of a checkpoint go, with room for remembered ones that `state` does not have
+  /// yet. Undefined are those that are passed over: of another monitor, and, on ranks that share a
+  /// model's regions, what was remembered. A new monitor starts anew where there is nothing for it.
+  std::vector<NamedTensor> places_for(std::span<const StoredTensor> stored);
   /// Null for a run that is not monitored.
   const Monitor* monitor() const { return monitor_.has_value() ? &*monitor_ : nullptr; }
   /// The tape of the last micro-step, after its backward pass.
@@ -99,7 +98,6 @@ class TrainingStep {
   std::optional<Monitor> monitor_;
   JacobianWatch jacobians_;
   std::optional<ExactGradients> exact_gradients_;  // with monitor.exact
-  std::vector<std::string> not_remembered_;
   Tape tape_;
   Batch batch_;
   Tensor losses_;  // [micro_steps]
