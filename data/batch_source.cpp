@@ -55,9 +55,7 @@ void BatchSource::fill(const BatchPosition& position, std::span<std::int32_t> in
       "batch position: step {}, micro-step {} of {}, rank {} of {}; expected each inside of "
       "its range",
       position.step, position.micro_step, position.micro_steps, position.rank, position.world_size);
-  const std::int64_t turn =
-      (position.step * position.micro_steps + position.micro_step) * position.world_size +
-      position.rank;
+  const std::int64_t turn = position.number();
   std::vector<std::int32_t> window(static_cast<std::size_t>(seq_len + 1));
   for (std::int64_t row = 0; row < rows; ++row) {
     dataset_.read(sampler_->start(skip_windows_ + turn * rows + row), window);

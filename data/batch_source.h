@@ -24,6 +24,9 @@ struct BatchPosition {
   std::int64_t micro_steps = 1;  // micro-steps of one optimizer step
   std::int64_t rank = 0;         // 0 .. world_size - 1
   std::int64_t world_size = 1;   // data replicas
+
+  /// Number of the batch among those of all steps, micro-steps and replicas.
+  std::int64_t number() const { return (step * micro_steps + micro_step) * world_size + rank; }
 };
 
 /// Training batches: a pure function of seed and position. `targets` is `inputs` one token later.

@@ -171,15 +171,16 @@ void download_one(const RemoteFile& file, const std::string& url, const std::fil
 
 void download_any(const RemoteFile& file, const std::filesystem::path& part,
                   const FetchOptions& options) {
-  for (const std::string& mirror : file.mirrors) {
-    const std::string& url = &mirror == file.mirrors.data() ? file.url : *(&mirror - 1);
+  std::vector<std::string> urls = {file.url};
+  urls.insert(urls.end(), file.mirrors.begin(), file.mirrors.end());
+  for (std::size_t i = 0; i + 1 < urls.size(); ++i) {
     try {
-      download_one(file, url, part, options);
+      download_one(file, urls[i], part, options);
       return;
     } catch (const Error&) {  // the last one's failure is what is told
     }
   }
-  download_one(file, file.mirrors.empty() ? file.url : file.mirrors.back(), part, options);
+  download_one(file, urls.back(), part, options);
 }
 
 void copy_local(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -90,9 +90,7 @@ void ImageBatches::fill(const BatchPosition& position, std::span<float> inputs,
       targets.size() == expected && inputs.size() == expected * static_cast<std::size_t>(count),
       "batch of {} numbers and {} labels; expected {} x {} and {}", inputs.size(), targets.size(),
       batch_size_, count, batch_size_);
-  const std::int64_t turn =
-      (position.step * position.micro_steps + position.micro_step) * position.world_size +
-      position.rank;
+  const std::int64_t turn = position.number();
   for (std::int64_t row = 0; row < batch_size_; ++row) {
     const std::int64_t image = image_at(turn * batch_size_ + row);
     set_.read(image, inputs.subspan(static_cast<std::size_t>(row * count),

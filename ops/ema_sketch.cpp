@@ -7,8 +7,8 @@
 
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/primitives.h"
+#include "ops/launch_linear.h"
 #include "ops/linear_cross_entropy_kernels.h"
-#include "ops/linear_kernels.h"
 #include "ops/rank_controller.h"
 #include "ops/row_bins.h"
 
@@ -30,24 +30,24 @@ std::int64_t num_layers(const StateStore& store) {
 
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
 
-// The only lines here that know there is more than one backend.
-template <typename Args>
-void launch(const Context& ctx, const Args& args) {
-  dispatch(
-      ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
-}
-
 Tensor tensor_of(const Context& ctx, const DenseMatrix& matrix, DType dtype) {
   const Tensor out = ctx.empty({matrix.rows(), matrix.columns()}, dtype);
   matrix.copy_to(out);
   return out;
 }
 
+/// A gradient of zero.
+void write_nothing(const GradientTarget& dweight) {
+  if (!dweight.accumulate) {
+    fill_zero(dweight.grad);
+  }
+}
+
 /// a^T b
 Tensor transposed_product(Context& ctx, const Tensor& a, const Tensor& b) {
   const Tensor out = ctx.empty({a.dim(1), b.dim(1)}, b.dtype());
   ctx.count_gemm({.m = a.dim(1), .n = b.dim(1), .k = a.dim(0)});
-  launch(ctx, LinearWeightBackward{.dy = a, .x = b, .dweight = out, .accumulate = false});
+  launch_linear(ctx, LinearWeightBackward{.dy = a, .x = b, .dweight = out, .accumulate = false});
   return out;
 }
 
@@ -167,8 +167,7 @@ bool EmaSketch::is_warming_up() const {
   if (is_dry_ || config_.beta == 0 || config_.warmup == EmaWarmup::kNone) {
     return false;
   }
-  const std::int64_t updates = is_two_sided() ? two_sided_->updates() : sketch_->updates();
-  return static_cast<double>(updates) < 3 / (1 - config_.beta);
+  return static_cast<double>(updates()) < 3 / (1 - config_.beta);
 }
 
 void EmaSketch::hold(const Tensor& x) {
@@ -184,9 +183,8 @@ std::int64_t EmaSketch::bytes() const {
          (exact_.defined() ? exact_.bytes() : 0);
 }
 
-double EmaSketch::bias_correction() const {
-  const std::int64_t updates = is_two_sided() ? two_sided_->updates() : sketch_->updates();
-  return updates == 0 ? 1 : 1 / (1 - std::pow(config_.beta, static_cast<double>(updates)));
+std::int64_t EmaSketch::updates() const {
+  return is_two_sided() ? two_sided_->updates() : sketch_->updates();
 }
 
 RebuiltInput EmaSketch::lifted(const Context& ctx) const {
@@ -194,7 +192,7 @@ RebuiltInput EmaSketch::lifted(const Context& ctx) const {
       draw_probes(ctx, sketch_->layout(), names_, /*first_row=*/0, probe_rows_, DType::kF64);
   RebuiltInput out = lift(DenseMatrix::from(probes), sketch_->all());
   out.u = out.u.rows_between(first_row_, first_row_ + rows_);
-  out.v.scale(bias_correction());
+  out.v.scale(bias_correction(config_.beta, updates()));
   if (config_.unbias) {
     out.v.scale(
         std::max(1.0, static_cast<double>(probe_rows_) / static_cast<double>(num_probes())));
@@ -228,9 +226,10 @@ EmaSketch::Factors EmaSketch::factors(const Context& ctx) const {
       RebuiltInput rebuilt =
           two_sided_->rebuild(config_.truncate ? std::optional<std::int64_t>(rank_) : std::nullopt);
       if (config_.control.adaptive == AdaptiveRank::kError) {
-        batch_.data<double>()[3] = bias_correction() * two_sided_->error(rebuilt);
+        batch_.data<double>()[3] =
+            bias_correction(config_.beta, updates()) * two_sided_->error(rebuilt);
       }
-      rebuilt.v.scale(bias_correction());
+      rebuilt.v.scale(bias_correction(config_.beta, updates()));
       return {.u = tensor_of(ctx, rebuilt.u, dtype_), .v = tensor_of(ctx, rebuilt.v, dtype_)};
     }
     case EmaSketchMode::kTwoQr:
@@ -246,16 +245,14 @@ EmaSketch::Factors EmaSketch::factors(const Context& ctx) const {
   const Tensor left = tensor_of(ctx, chain().left, dtype_);
   const Tensor u = ctx.empty({rows_, left.dim(1)}, dtype_);
   ctx.count_gemm({.m = rows_, .n = left.dim(1), .k = batch.dim(1)});
-  launch(ctx, LinearInputBackward{.dy = batch, .weight = left, .dx = u});
+  launch_linear(ctx, LinearInputBackward{.dy = batch, .weight = left, .dx = u});
   return {.u = u, .v = tensor_of(ctx, chain().right, dtype_)};
 }
 
 void EmaSketch::write_gradient(Context& ctx, const Tensor& cotangent,
                                const GradientTarget& dweight) const {
   if (is_skipped_) {
-    if (!dweight.accumulate) {
-      fill_zero(dweight.grad);
-    }
+    write_nothing(dweight);
     return;
   }
   Tensor left = as_rows(cotangent);
@@ -266,9 +263,9 @@ void EmaSketch::write_gradient(Context& ctx, const Tensor& cotangent,
     right = of.v;
   }
   ctx.count_gemm({.m = dweight.grad.dim(0), .n = right.dim(1), .k = left.dim(0)});
-  launch(ctx,
-         LinearWeightBackward{
-             .dy = left, .x = right, .dweight = dweight.grad, .accumulate = dweight.accumulate});
+  launch_linear(
+      ctx, LinearWeightBackward{
+               .dy = left, .x = right, .dweight = dweight.grad, .accumulate = dweight.accumulate});
 }
 
 double ema_sketch_error(const StateStore& store) {
@@ -321,17 +318,15 @@ void EmaGradient::form(const std::function<void(const LogitsSketch&)>& fill) {
 void EmaGradient::write(Context& ctx, const GradientTarget& dweight,
                         const Tensor& cotangent) const {
   if (sketch_->is_skipped()) {
-    if (!dweight.accumulate) {
-      fill_zero(dweight.grad);
-    }
+    write_nothing(dweight);
     return;
   }
   ctx.count_gemm({.m = dweight.grad.dim(0), .n = factors_.v.dim(1), .k = values_.dim(0)});
-  launch(ctx, LinearWeightBackward{.dy = values_,
-                                   .x = factors_.v,
-                                   .dweight = dweight.grad,
-                                   .accumulate = dweight.accumulate,
-                                   .alpha = item(cotangent)});
+  launch_linear(ctx, LinearWeightBackward{.dy = values_,
+                                          .x = factors_.v,
+                                          .dweight = dweight.grad,
+                                          .accumulate = dweight.accumulate,
+                                          .alpha = item(cotangent)});
 }
 
 std::shared_ptr<const EmaGradient> kept_ema_gradient(const Node& node, std::string_view name) {

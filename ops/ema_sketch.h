@@ -75,7 +75,7 @@ class EmaSketch final : public ResidualSketch {
   std::int64_t num_probes() const { return sketch_->layout().columns(); }
   RebuiltInput lifted(const Context& ctx) const;
   const OperatorChain& chain() const;
-  double bias_correction() const;
+  std::int64_t updates() const;
 
   EmaSketchConfig config_;
   ProbeNames names_;

@@ -2,19 +2,12 @@
 
 #include "engine/autograd/pullback.h"
 #include "ops/ema_sketch.h"
-#include "ops/linear_kernels.h"
+#include "ops/launch_linear.h"
 #include "ops/partial_sums.h"
 #include "ops/row_sketch.h"
 
 namespace ghost {
 namespace {
-
-// The only lines of this op that know there is more than one backend.
-template <typename Args>
-void launch(const Context& ctx, const Args& args) {
-  dispatch(
-      ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
-}
 
 class Linear final : public Op {
  public:
@@ -29,7 +22,7 @@ class Linear final : public Op {
     Tensor y = ctx.empty(x.shape().with_last(weight.dim(0)), x.dtype());
     if (ctx.needs_outputs()) {
       ctx.count_gemm({.m = x.numel() / x.dim(-1), .n = weight.dim(0), .k = weight.dim(1)});
-      launch(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
+      launch_linear(ctx, LinearForward{.x = x, .weight = weight, .bias = node.input(2), .y = y});
     }
     if (node.is_recorded_input(1)) {
       keep_linear_input(ctx, node, "x", x);
@@ -56,7 +49,7 @@ class Linear final : public Op {
     if (pullback.wanted(0)) {
       Tensor dx = ctx.empty(dy.shape().with_last(weight.dim(1)), dy.dtype());
       ctx.count_gemm({.m = rows, .n = weight.dim(1), .k = weight.dim(0)});
-      launch(ctx, LinearInputBackward{.dy = dy, .weight = weight, .dx = dx});
+      launch_linear(ctx, LinearInputBackward{.dy = dy, .weight = weight, .dx = dx});
       pullback.give(0, dx);
     }
   }
@@ -68,10 +61,10 @@ class Linear final : public Op {
       const GradientTarget target = pullback.target(1);
       ctx.count_gemm(
           {.m = target.grad.dim(0), .n = target.grad.dim(1), .k = dy.numel() / dy.dim(-1)});
-      launch(ctx, LinearWeightBackward{.dy = dy,
-                                       .x = node.residual("x"),
-                                       .dweight = target.grad,
-                                       .accumulate = target.accumulate});
+      launch_linear(ctx, LinearWeightBackward{.dy = dy,
+                                              .x = node.residual("x"),
+                                              .dweight = target.grad,
+                                              .accumulate = target.accumulate});
     }
     bias_backward(ctx, pullback);
   }
@@ -80,11 +73,11 @@ class Linear final : public Op {
     const Tensor dy = pullback.dy();
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
-      launch(ctx,
-             LinearBiasBackward{.dy = dy,
-                                .dbias = target.grad,
-                                .accumulate = target.accumulate,
-                                .partial = partial_sums(ctx, dy.numel() / dy.dim(-1), dy.dim(-1))});
+      launch_linear(ctx, LinearBiasBackward{
+                             .dy = dy,
+                             .dbias = target.grad,
+                             .accumulate = target.accumulate,
+                             .partial = partial_sums(ctx, dy.numel() / dy.dim(-1), dy.dim(-1))});
     }
   }
 

@@ -5,7 +5,7 @@
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
-#include "ops/linear_kernels.h"
+#include "ops/launch_linear.h"
 
 namespace ghost {
 
@@ -51,6 +51,10 @@ std::vector<double> draw_psi(const ProbeNames& names, std::int64_t layer, std::i
   return {row.data<double>(), row.data<double>() + s};
 }
 
+double bias_correction(double beta, std::int64_t updates) {
+  return updates == 0 ? 1 : 1 / (1 - std::pow(beta, static_cast<double>(updates)));
+}
+
 ThreeSketch::ThreeSketch(StateStore& store, const std::string& name,
                          const ThreeSketchLayout& layout, std::int64_t channels, DType dtype)
     : layout_(layout) {
@@ -76,8 +80,7 @@ void ThreeSketch::update(const Context& ctx, const Tensor& a, const Tensor& prob
                                   .accumulate = true,
                                   .alpha = (1 - update.beta) * update.weight};
   ctx.count_gemm({.m = channels(), .n = layout_.columns(), .k = rows});
-  dispatch(
-      ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
+  launch_linear(ctx, args);
 }
 
 void ThreeSketch::update_product(const Context& ctx, const Tensor& b, const Tensor& weight,
@@ -102,13 +105,11 @@ void ThreeSketch::update_product(const Context& ctx, const Tensor& b, const Tens
       .x = weight, .weight = factor, .bias = {}, .y = ctx.empty(values_.shape(), b.dtype())};
   ctx.count_gemm({.m = layout_.columns(), .n = b.dim(-1), .k = rows});
   ctx.count_gemm({.m = channels(), .n = layout_.columns(), .k = b.dim(-1)});
-  dispatch(
-      ctx, [&] { cpu::linear(project); }, [&] { cuda::linear(project); });
+  launch_linear(ctx, project);
   if (factor.dtype() != sums.dtype()) {
     cast(factor, sums);
   }
-  dispatch(
-      ctx, [&] { cpu::linear(multiply); }, [&] { cuda::linear(multiply); });
+  launch_linear(ctx, multiply);
   accumulate(values_, multiply.y);
 }
 
@@ -124,10 +125,6 @@ void ThreeSketch::reset() {
   fill_zero(values_);
   fill_zero(clock_);
   updates_ = 0;
-}
-
-double ThreeSketch::bias_correction(double beta) const {
-  return updates_ == 0 ? 1 : 1 / (1 - std::pow(beta, static_cast<double>(updates_)));
 }
 
 DenseMatrix ThreeSketch::x() const {

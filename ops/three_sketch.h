@@ -57,6 +57,10 @@ Tensor draw_probes(const Context& ctx, const ThreeSketchLayout& layout, const Pr
 /// Psi of a layer: s numbers, one for each column of Z.
 std::vector<double> draw_psi(const ProbeNames& names, std::int64_t layer, std::int64_t s);
 
+/// 1 / (1 - beta^updates), which takes the start from zero out of an average; 1 before the first
+/// update.
+double bias_correction(double beta, std::int64_t updates);
+
 /// Exponential moving averages of the sketches of one activation, over steps:
 ///
 ///   X <- beta X + (1 - beta) A^T Upsilon,   likewise Y, and Z / Psi
@@ -94,8 +98,7 @@ class ThreeSketch {
   std::int64_t channels() const { return values_.dim(0); }
   /// t, steps taken in since the last reset.
   std::int64_t updates() const { return updates_; }
-  /// 1 / (1 - beta^t); 1 before the first update.
-  double bias_correction(double beta) const;
+  double bias_correction(double beta) const { return ghost::bias_correction(beta, updates_); }
   /// Of the sketches: channels * columns numbers, and 8 for t.
   std::int64_t bytes() const { return values_.bytes() + clock_.bytes(); }
 

@@ -4,7 +4,7 @@
 
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/primitives.h"
-#include "ops/linear_kernels.h"
+#include "ops/launch_linear.h"
 
 namespace ghost {
 namespace {
@@ -39,27 +39,22 @@ TwoSidedSketch::TwoSidedSketch(StateStore& store, const std::string& name, const
 
 void TwoSidedSketch::update(const Context& ctx, const Tensor& input, double beta) {
   const Tensor a = input.reshape({rows(), channels()});
-  const auto map = [&](ProbeId id, std::int64_t size, std::int64_t of) {
-    const Tensor out = ctx.empty({size, of}, a.dtype());
-    names_.matrix(id, of, layer_ * kIdsOfLayer).draw(out);
-    return out;
-  };
   // A F^T for a map F on the features.
   const auto of_features = [&](ProbeId id, std::int64_t size) {
     const Tensor out = ctx.empty({rows(), size}, a.dtype());
-    const LinearForward args{.x = a, .weight = map(id, size, channels()), .y = out};
+    const LinearForward args{
+        .x = a, .weight = drawn(ctx, a.dtype(), id, size, channels()), .y = out};
     ctx.count_gemm({.m = rows(), .n = size, .k = channels()});
-    dispatch(
-        ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
+    launch_linear(ctx, args);
     return out;
   };
   // B c for a map B on the batch.
   const auto of_batch = [&](ProbeId id, std::int64_t size, const Tensor& c) {
     const Tensor out = ctx.empty({size, c.dim(1)}, a.dtype());
-    const LinearInputBackward args{.dy = map(id, size, rows()), .weight = c, .dx = out};
+    const LinearInputBackward args{
+        .dy = drawn(ctx, a.dtype(), id, size, rows()), .weight = c, .dx = out};
     ctx.count_gemm({.m = size, .n = c.dim(1), .k = rows()});
-    dispatch(
-        ctx, [&] { cpu::linear(args); }, [&] { cuda::linear(args); });
+    launch_linear(ctx, args);
     return out;
   };
   average(x_, of_features(ProbeId::kUpsilonFeatures, sizes_.k), beta);
@@ -78,11 +73,15 @@ std::int64_t TwoSidedSketch::bytes() const {
          (errors_.defined() ? errors_.bytes() : 0);
 }
 
-DenseMatrix TwoSidedSketch::map(ProbeId id, std::int64_t size, std::int64_t of) const {
-  const Context host(Device{});
-  const Tensor out = host.empty({size, of}, DType::kF64);
+Tensor TwoSidedSketch::drawn(const Context& ctx, DType dtype, ProbeId id, std::int64_t size,
+                             std::int64_t of) const {
+  const Tensor out = ctx.empty({size, of}, dtype);
   names_.matrix(id, of, layer_ * kIdsOfLayer).draw(out);
-  return DenseMatrix::from(out);
+  return out;
+}
+
+DenseMatrix TwoSidedSketch::map(ProbeId id, std::int64_t size, std::int64_t of) const {
+  return DenseMatrix::from(drawn(Context(Device{}), DType::kF64, id, size, of));
 }
 
 RebuiltInput TwoSidedSketch::rebuild(std::optional<std::int64_t> rank) const {

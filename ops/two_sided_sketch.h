@@ -50,7 +50,9 @@ class TwoSidedSketch {
   DenseMatrix z() const { return DenseMatrix::from(z_).transposed(); }
 
  private:
-  /// Rows of a map, [size, of].
+  /// A map, [size, of], on the device of `ctx` or as a matrix.
+  Tensor drawn(const Context& ctx, DType dtype, ProbeId id, std::int64_t size,
+               std::int64_t of) const;
   DenseMatrix map(ProbeId id, std::int64_t size, std::int64_t of) const;
   std::int64_t rows() const { return x_.dim(0); }
   std::int64_t channels() const { return y_.dim(1); }

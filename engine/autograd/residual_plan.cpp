@@ -47,10 +47,7 @@ void ResidualsConfig::validate(const std::string& prefix) const {
   check_range(!is_sketch(keep), prefix + "default", keep,
               "exact, cast(bf16), int8, int4 or recompute; sketches are for rules or presets");
   // Operators lead from layer to layer in the order of the forward pass.
-  const bool has_ema = std::any_of(rules.begin(), rules.end(), [](const ResidualRule& rule) {
-    return rule.keep == Keep::kEmaSketch;
-  });
-  check_range(!has_ema || ema_sketch.mode != EmaSketchMode::kTwoQr ||
+  check_range(!has_rule(Keep::kEmaSketch) || ema_sketch.mode != EmaSketchMode::kTwoQr ||
                   recompute == Recompute::kNone || recompute == Recompute::kCheap,
               prefix + "recompute", recompute, "none or cheap with ema_sketch.mode two_qr");
 }
@@ -129,9 +126,9 @@ std::string path_pattern(std::string_view path) {
 
 ResidualPlan::ResidualPlan(ResidualsConfig config) : config_(expand_preset(std::move(config))) {}
 
-bool ResidualPlan::has_rule(Keep keep) const {
-  return std::any_of(config_.rules.begin(), config_.rules.end(),
-                     [keep](const ResidualRule& rule) { return rule.keep == keep; });
+bool ResidualsConfig::has_rule(Keep kept) const {
+  return std::any_of(rules.begin(), rules.end(),
+                     [kept](const ResidualRule& rule) { return rule.keep == kept; });
 }
 
 const ResidualRule* ResidualPlan::rule_for(std::string_view module, Role role) const {

@@ -154,6 +154,9 @@ struct ResidualsConfig {
     visit("ema_sketch", ema_sketch, "");
   }
   void validate(const std::string& prefix) const;
+
+  /// Whether any rule here keeps residuals like that; a preset's rules do not count.
+  bool has_rule(Keep kept) const;
 };
 
 inline constexpr int kNumRoles = static_cast<int>(Role::kParameter) + 1;
@@ -180,8 +183,8 @@ class ResidualPlan {
   explicit ResidualPlan(ResidualsConfig config);
   const ResidualsConfig& config() const { return config_; }
   /// Whether any rule keeps sketches of the step, or averaged ones.
-  bool has_sketches() const { return has_rule(Keep::kSketch); }
-  bool has_ema_sketches() const { return has_rule(Keep::kEmaSketch); }
+  bool has_sketches() const { return config_.has_rule(Keep::kSketch); }
+  bool has_ema_sketches() const { return config_.has_rule(Keep::kEmaSketch); }
 
   /// `is_cheap_output`: the tensor is the output of an op that can make it again cheaply.
   Keep keep_for(std::string_view module, Role role, bool is_cheap_output) const;
@@ -197,7 +200,6 @@ class ResidualPlan {
   ResidualPlan inside_block() const;
 
  private:
-  bool has_rule(Keep keep) const;
   const ResidualRule* rule_for(std::string_view module, Role role) const;
 
   ResidualsConfig config_;

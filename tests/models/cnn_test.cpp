@@ -2,6 +2,7 @@
 
 #include "engine/config/check_range.h"
 #include "tests/support/catch.h"
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -34,15 +35,9 @@ TEST_CASE("a CNN's gradients are those of its loss", "[models]") {
   for (const auto& parameter : store.all()) {
     INFO(parameter->name);
     for (std::int64_t i = 0; i < parameter->shape.numel(); i += 3) {
-      double& value = parameter->value.data<double>()[i];
-      const double at = value;
-      value = at + kStep;
-      const double above = loss();
-      value = at - kStep;
-      const double below = loss();
-      value = at;
-      CHECK(parameter->grad.data<double>()[i] ==
-            Approx((above - below) / (2 * kStep)).epsilon(1e-5).margin(1e-8));
+      const double difference = test::central_difference(parameter->value.data<double>()[i], kStep,
+                                                         [&] { return loss(); });
+      CHECK(parameter->grad.data<double>()[i] == Approx(difference).epsilon(1e-5).margin(1e-8));
     }
   }
 }

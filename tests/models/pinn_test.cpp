@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/support/catch.h"
+#include "tests/support/model_gradients.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -69,15 +70,9 @@ TEST_CASE("a PINN's gradients are those of its loss", "[models]") {
   for (const auto& parameter : store.all()) {
     INFO(parameter->name);
     for (std::int64_t i = 0; i < parameter->shape.numel(); ++i) {
-      double& value = parameter->value.data<double>()[i];
-      const double at = value;
-      value = at + kStep;
-      const double above = tiny.loss(points, targets);
-      value = at - kStep;
-      const double below = tiny.loss(points, targets);
-      value = at;
-      CHECK(parameter->grad.data<double>()[i] ==
-            Approx((above - below) / (2 * kStep)).epsilon(1e-6).margin(1e-8));
+      const double difference = test::central_difference(
+          parameter->value.data<double>()[i], kStep, [&] { return tiny.loss(points, targets); });
+      CHECK(parameter->grad.data<double>()[i] == Approx(difference).epsilon(1e-6).margin(1e-8));
     }
   }
 }

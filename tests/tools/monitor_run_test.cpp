@@ -199,17 +199,9 @@ TEST_CASE("norms of region Jacobians are among a monitor's numbers", "[tools]") 
   }
 }
 
-/// The last numbers under `key` in the lines of kind monitor.
+/// The last numbers under `key` of what the monitor has seen.
 std::vector<double> last_numbers(const TemporaryDirectory& dir, const std::string& key) {
-  std::vector<double> numbers;
-  std::istringstream lines(text_of(dir / "run/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const json object = json::parse(line);
-    if (object.at("kind") == "monitor") {
-      numbers = object.at(key).get<std::vector<double>>();
-    }
-  }
-  return numbers;
+  return lines_of(dir, "run", "monitor").back().at(key).get<std::vector<double>>();
 }
 
 TEST_CASE("a monitor compares gradients with exact ones", "[tools]") {

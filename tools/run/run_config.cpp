@@ -1,7 +1,5 @@
 #include "tools/run/run_config.h"
 
-#include <algorithm>
-
 #include "engine/config/check_range.h"
 #include "engine/config/config_tree.h"
 #include "engine/config/fields.h"
@@ -26,9 +24,7 @@ void validate_ranks_of_model(const Config& config) {
     check_range(ranks == 1, "monitor.every", config.monitor->every,
                 fmt::format("no section monitor where parallel.region_ranks is {}", ranks));
   }
-  const bool has_averages =
-      std::any_of(config.residuals.rules.begin(), config.residuals.rules.end(),
-                  [](const ResidualRule& rule) { return rule.keep == Keep::kEmaSketch; });
+  const bool has_averages = config.residuals.has_rule(Keep::kEmaSketch);
   check_range(ranks == 1 || !has_averages, "parallel.region_ranks", ranks,
               "1 where a rule keeps ema_sketch");
   check_range(config.device == "cpu" || !has_averages, "device", config.device,

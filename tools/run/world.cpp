@@ -10,9 +10,7 @@
 #include "engine/comm/mpi/mpi_communicator.h"
 #include "engine/comm/nccl/nccl_communicator.h"
 #include "engine/comm/self_communicator.h"
-#ifdef GHOST_HAS_CUDA
 #include "engine/device/cuda/devices.h"
-#endif
 
 namespace ghost {
 namespace {
@@ -20,11 +18,11 @@ namespace {
 constexpr std::int64_t kPlaceBytes = 256;
 
 int num_gpus() {
-#ifdef GHOST_HAS_CUDA
-  return cuda::num_devices();
-#else
-  return 0;
-#endif
+  if constexpr (kHasCuda) {
+    return cuda::num_devices();
+  } else {
+    return 0;
+  }
 }
 
 /// Whether another rank uses the same GPU of the same machine. Collective.
