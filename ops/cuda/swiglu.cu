@@ -66,10 +66,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-int blocks_for(const Tensor& x, std::int64_t rows) {
-  return num_blocks(x.device(), rows * kThreads, kThreads);
-}
-
 }  // namespace
 
 void swiglu(const SwigluForward& args) {
@@ -78,7 +74,7 @@ void swiglu(const SwigluForward& args) {
   visit_gpu_real(args.x.dtype(), "swiglu", [&]<typename T>() {
     const bool is_aligned =
         are_aligned(args.x.raw(), args.y.raw()) && hidden % kVectorLanes<T> == 0;
-    swiglu_rows<T><<<blocks_for(args.x, rows), kThreads, 0, stream_of(args.x)>>>(
+    swiglu_rows<T><<<blocks_for(args.x, rows * kThreads), kThreads, 0, stream_of(args.x)>>>(
         elements<T>(args.x), elements<T>(args.y), rows, hidden, is_aligned);
   });
   check_launch("swiglu_rows");
@@ -90,9 +86,10 @@ void swiglu(const SwigluBackward& args) {
   visit_gpu_real(args.x.dtype(), "swiglu", [&]<typename T>() {
     const bool is_aligned =
         are_aligned(args.x.raw(), args.dy.raw(), args.dx.raw()) && hidden % kVectorLanes<T> == 0;
-    swiglu_rows_backward<T><<<blocks_for(args.x, rows), kThreads, 0, stream_of(args.x)>>>(
-        elements<T>(args.x), elements<T>(args.dy), elements<T>(args.dx), rows, hidden,
-        args.dy.dim(0), is_aligned);
+    swiglu_rows_backward<T>
+        <<<blocks_for(args.x, rows * kThreads), kThreads, 0, stream_of(args.x)>>>(
+            elements<T>(args.x), elements<T>(args.dy), elements<T>(args.dx), rows, hidden,
+            args.dy.dim(0), is_aligned);
   });
   check_launch("swiglu_rows_backward");
 }
