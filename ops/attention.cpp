@@ -54,15 +54,15 @@ class Attention final : public Op {
     Tensor dqkv = ctx.empty(qkv.shape().with_first(dout.dim(0)), qkv.dtype());
     const std::int64_t scratch =
         cpu::attention_backward_workspace(shape_, qkv.dim(1), dout.dim(0), qkv.dtype());
-    launch(ctx, AttentionBackward{
-                    .qkv = qkv,
-                    .o = node.residual("o"),
-                    .lse = lse,
-                    .dout = dout,
-                    .dqkv = dqkv,
-                    .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
-                    .workspace = workspace_for(ctx, {scratch}, qkv.dtype()),
-                    .shape = shape_});
+    launch(ctx,
+           AttentionBackward{.qkv = qkv,
+                             .o = node.residual("o"),
+                             .lse = lse,
+                             .dout = dout,
+                             .dqkv = dqkv,
+                             .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
+                             .workspace = workspace_for(ctx, {scratch}, qkv.dtype()),
+                             .shape = shape_});
     pullback.give(0, dqkv);
   }
 

@@ -109,12 +109,13 @@ class LinearCrossEntropy final : public Op {
     const DType statistic = statistic_dtype(rows.x.dtype());
     const Tensor count = count_targets(ctx, rows);
     const Shape strips({pieces.num_strips, pieces.chunk_rows});
-    const CrossEntropyLoss losses{.in = rows,
-                                  .pieces = pieces,
-                                  .losses = ctx.empty(rows.targets.shape(), statistic),
-                                  .exponentials = logits_scratch(ctx, pieces, hold, logits_dtype(ctx, rows)),
-                                  .maxima = ctx.empty(strips, statistic),
-                                  .sums = ctx.empty(strips, statistic)};
+    const CrossEntropyLoss losses{
+        .in = rows,
+        .pieces = pieces,
+        .losses = ctx.empty(rows.targets.shape(), statistic),
+        .exponentials = logits_scratch(ctx, pieces, hold, logits_dtype(ctx, rows)),
+        .maxima = ctx.empty(strips, statistic),
+        .sums = ctx.empty(strips, statistic)};
     ctx.count_gemm(logits_shape(rows));
     node.keep("weight", node.input(1));
     node.keep("targets", is_sketched ? Tensor{} : node.input(2));
@@ -267,9 +268,8 @@ class LinearCrossEntropy final : public Op {
     }
     const DType dtype = logits_dtype(ctx, rows);
     if (!gradient.exponentials.defined()) {
-      gradient.logits = dtype == rows.x.dtype()
-                            ? gradient.dlogits
-                            : logits_scratch(ctx, pieces, Hold::kPieces, dtype);
+      gradient.logits = dtype == rows.x.dtype() ? gradient.dlogits
+                                                : logits_scratch(ctx, pieces, Hold::kPieces, dtype);
     }
     if (gradient.dx.defined()) {
       ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});

@@ -183,10 +183,8 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
     if (bins_left > 0) {
       const Tensor remainder = sums.slice(num_groups(), sums.dim(0));
       const RowBins correction = minus_means(hashed, groups_);
-      cpu::gather_rows(GatherRows{.x = means_of_block(sums, 0),
-                                  .bins = &correction,
-                                  .out = remainder,
-                                  .accumulate = true});
+      cpu::gather_rows(GatherRows{
+          .x = means_of_block(sums, 0), .bins = &correction, .out = remainder, .accumulate = true});
       gamma_ = gamma_of(squared_norm_, remainder);
     }
     round_sums(values_, sums);

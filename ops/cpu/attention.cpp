@@ -55,8 +55,8 @@ struct Scratch {
   Real* sums;  // for results to be rounded once; null where they are as wide
 
   explicit Scratch(const Tensor& workspace) {
-    Real* base = workspace.data<Real>() +
-                 workspace.numel() / omp_get_max_threads() * omp_get_thread_num();
+    Real* base =
+        workspace.data<Real>() + workspace.numel() / omp_get_max_threads() * omp_get_thread_num();
     scores = base;
     dscores = scores + kBlock;
     maximum = dscores + kBlock;
@@ -104,18 +104,18 @@ std::int64_t visible(std::int64_t t, std::int64_t key_begin, std::int64_t num_ke
   return std::clamp<std::int64_t>(t - key_begin + 1, 0, num_keys);
 }
 
-// One row of scores: p becomes exp(s - maximum) over the visible keys and 0 over the others, as does
-// s where it is the same row; the running maximum and sum move on. Returns the factor by which
-// earlier output shrinks.
+// One row of products s = q k: p becomes exp(scale s - maximum) over the visible keys and 0 over
+// the others, and may be the same row as s; the running maximum and sum move on. Returns the factor
+// by which earlier output shrinks.
 template <typename T, typename Real>
-Real softmax_row(const Real* s, T* p, std::int64_t num_visible, std::int64_t num_keys,
+Real softmax_row(const Real* s, Real scale, T* p, std::int64_t num_visible, std::int64_t num_keys,
                  Real& maximum, Real& sum) {
   const Real largest =
-      num_visible > 0 ? std::max(maximum, vector_maximum(s, num_visible)) : maximum;
+      num_visible > 0 ? std::max(maximum, scale * vector_maximum(s, num_visible)) : maximum;
   Real row_sum = 0;
 #pragma omp simd reduction(+ : row_sum)
   for (std::int64_t j = 0; j < num_visible; ++j) {
-    const Real e = vector_exp(s[j] - largest);
+    const Real e = vector_exp(scale * s[j] - largest);
     put(p[j], e);
     row_sum += e;
   }
@@ -149,14 +149,15 @@ void forward_block(const AttentionForward& args, std::int64_t batch, std::int64_
 
   for (std::int64_t k0 = 0; k0 < q0 + num_queries; k0 += kKeyBlock) {
     const std::int64_t num_keys = std::min(kKeyBlock, q0 + num_queries - k0);
-    gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, softmax_scale<Real>(shape),
+    gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
          Matrix<const T>{qkv.query(head, q0), qkv.stride()},
          {qkv.key(kv_head, k0), qkv.stride(), Transpose::kYes}, Real{0},
          Matrix<Real>{scratch.scores, num_keys});
     for (std::int64_t i = 0; i < num_queries; ++i) {
       const Real shrink =
-          softmax_row(scratch.scores + i * num_keys, scratch.narrow_scores + i * num_keys,
-                      visible(q0 + i, k0, num_keys), num_keys, scratch.maximum[i], scratch.sum[i]);
+          softmax_row(scratch.scores + i * num_keys, softmax_scale<Real>(shape),
+                      scratch.narrow_scores + i * num_keys, visible(q0 + i, k0, num_keys), num_keys,
+                      scratch.maximum[i], scratch.sum[i]);
       if (k0 > 0) {
         Real* row = sums.data + i * sums.stride;
         for (std::int64_t d = 0; d < shape.head_dim; ++d) {
@@ -165,8 +166,8 @@ void forward_block(const AttentionForward& args, std::int64_t batch, std::int64_
       }
     }
     gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, Real{1},
-         Matrix<const T>{scratch.narrow_scores, num_keys},
-         {qkv.value(kv_head, k0), qkv.stride()}, k0 == 0 ? Real{0} : Real{1}, sums.from(0));
+         Matrix<const T>{scratch.narrow_scores, num_keys}, {qkv.value(kv_head, k0), qkv.stride()},
+         k0 == 0 ? Real{0} : Real{1}, sums.from(0));
   }
   for (std::int64_t i = 0; i < num_queries; ++i) {
     const Real* row = sums.data + i * sums.stride;
@@ -280,7 +281,7 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
     const std::int64_t num_keys = std::min(kKeyBlock, seq_len - k0);
     for (std::int64_t q0 = k0 / kQueryBlock * kQueryBlock; q0 < seq_len; q0 += kQueryBlock) {
       const std::int64_t num_queries = std::min(kQueryBlock, seq_len - q0);
-      gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, scale,
+      gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
            Matrix<const T>{qkv.query(head, q0), qkv.stride()},
            {qkv.key(kv_head, k0), qkv.stride(), Transpose::kYes}, Real{0},
            Matrix<Real>{probabilities, num_keys});
@@ -291,7 +292,7 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
         const Real row_lse = lse[q0 + i];
 #pragma omp simd
         for (std::int64_t j = 0; j < num_visible; ++j) {
-          const Real e = vector_exp(row[j] - row_lse);
+          const Real e = vector_exp(scale * row[j] - row_lse);
           row[j] = e;
           put(narrow[j], e);
         }
@@ -310,9 +311,8 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
              Matrix<const T>{scratch.narrow_scores, num_keys, Transpose::kYes}, {dout, width},
              keep_kv, sums.value.from(k0));
         gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
-             Matrix<const T>{dout, width},
-             {qkv.value(kv_head, k0), qkv.stride(), Transpose::kYes}, Real{0},
-             Matrix<Real>{dscores, num_keys});
+             Matrix<const T>{dout, width}, {qkv.value(kv_head, k0), qkv.stride(), Transpose::kYes},
+             Real{0}, Matrix<Real>{dscores, num_keys});
         for (std::int64_t i = 0; i < num_queries; ++i) {
           const Real* dp = dscores + i * num_keys;
           T* ds = scratch.narrow_dscores + i * num_keys;
@@ -320,13 +320,13 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
           const Real row_delta = delta[i];
 #pragma omp simd
           for (std::int64_t j = 0; j < num_keys; ++j) {
-            put(ds[j], pr[j] * (dp[j] - row_delta));
+            put(ds[j], scale * pr[j] * (dp[j] - row_delta));
           }
         }
-        gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, scale,
+        gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, Real{1},
              Matrix<const T>{scratch.narrow_dscores, num_keys},
              {qkv.key(kv_head, k0), qkv.stride()}, keep_q, sums.query.from(q0));
-        gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, scale,
+        gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, Real{1},
              Matrix<const T>{scratch.narrow_dscores, num_keys, Transpose::kYes},
              {qkv.query(head, q0), qkv.stride()}, keep_kv, sums.key.from(k0));
       }
@@ -381,11 +381,11 @@ void attend_cached(const CachedAttention& args, std::int64_t b, std::int64_t hea
     for (std::int64_t d = 0; d < shape.head_dim; ++d) {
       dot += widen(q[d]) * widen(keys[s * kv_width + d]);
     }
-    scores[s] = dot * softmax_scale<Real>(shape);
+    scores[s] = dot;
   }
   Real maximum = -std::numeric_limits<Real>::infinity();
   Real sum = 0;
-  softmax_row(scores, scores, num_keys, num_keys, maximum, sum);
+  softmax_row(scores, softmax_scale<Real>(shape), scores, num_keys, num_keys, maximum, sum);
   std::vector<Real> mean(static_cast<std::size_t>(shape.head_dim), Real{0});
   for (std::int64_t s = 0; s < num_keys; ++s) {
     const Real weight = scores[s] / sum;

@@ -62,7 +62,7 @@ void gather(const GatherRows& args) {
   const std::int64_t items = cut.num_blocks() * cut.num_strips;
   std::vector<double> squared_norms(static_cast<std::size_t>(items), 0.0);
   std::vector<Real> sums(pass.wants_sums ? static_cast<std::size_t>(cut.num_blocks() * columns)
-                                      : std::size_t{0});
+                                         : std::size_t{0});
 #pragma omp parallel for schedule(dynamic) if (args.x.numel() > kParallelElements)
   for (std::int64_t item = 0; item < items; ++item) {
     const std::int64_t block = item / cut.num_strips;
@@ -115,8 +115,7 @@ struct PackedTile {
           __builtin_prefetch(from + static_cast<std::int64_t>(kRowsAhead) * stride + line);
         }
       }
-      rows[row] =
-          count == Tile::kWidth ? Tile::load(from) : Tile::load_part(from, count);
+      rows[row] = count == Tile::kWidth ? Tile::load(from) : Tile::load_part(from, count);
       sum.add(rows[row]);
       Tile square;
       square.add_squares(rows[row]);
@@ -198,7 +197,7 @@ void gather_rows(const GatherRows& args) {
   const bool is_read_often =
       args.out.defined() && static_cast<std::int64_t>(args.bins->rows.size()) > 2 * rows;
   visit_floating(args.x.dtype(),
-             [&]<typename T>() { is_read_often ? gather_packed<T>(args) : gather<T>(args); });
+                 [&]<typename T>() { is_read_often ? gather_packed<T>(args) : gather<T>(args); });
 }
 
 void gather_rows(const RowNorms& args) {

@@ -283,8 +283,7 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
         const bool accumulate = args.accumulate_dweight || first_row > 0;
         gemm({.m = piece.columns, .n = channels, .k = rows}, cotangent,
              Matrix<const T>{dlogits, piece.columns, Transpose::kYes},
-             {args.in.x.data<T>() + first_row * channels, channels},
-             accumulate ? Real{1} : Real{0},
+             {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? Real{1} : Real{0},
              Matrix<Real>{args.dweight.data<Real>() + piece.first_column * channels, channels});
       }
       if (args.sketch != nullptr) {
