@@ -116,7 +116,7 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
         measure_sketch_rate(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
                             4 * config.model.channels());
   }
-  const auto gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt;
+  const auto gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms, activation_dtype(config.train.dtype))) : std::nullopt;
   return {.median_ms = times[times.size() / 2],
           .fastest_ms = times.front(),
           .flops = step.model().flops_per_item(config.train.seq_len) *

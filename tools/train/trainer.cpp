@@ -32,14 +32,15 @@ double seconds_since(Clock::time_point begin) {
 }
 
 PeakFlops measure_peak(const Config& config) {
-  if (config.device != "cpu" || config.train.dtype != TrainDType::kF32) {
+  if (config.device != "cpu" || config.train.dtype == TrainDType::kF64) {
     return {};
   }
   const GemmShape shape{.m = 1024, .n = 1024, .k = 1024};
-  const double flops = measure_gemm_rate(shape);
+  const double flops = measure_gemm_rate(shape, activation_dtype(config.train.dtype));
   return {.flops = flops,
-          .source = fmt::format("measured f32 GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
-                                omp_get_max_threads(), flops / 1e9)};
+          .source = fmt::format("measured {} GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
+                                products_text(config.train.dtype), omp_get_max_threads(),
+                                flops / 1e9)};
 }
 
 /// Whether something that happens every `every` steps is due after step `step` of `steps`.
