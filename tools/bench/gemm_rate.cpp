@@ -55,4 +55,9 @@ double measure_gemm_rate(const GemmCounts& counts, DType dtype) {
   return seconds > 0 ? flops / seconds : 0;
 }
 
+std::string products_text(DType dtype) {
+  const std::string name(dtype_name(dtype));
+  return dtype == DType::kBF16 ? fmt::format("{} ({})", name, cpu::bf16_gemm_path()) : name;
+}
+
 }  // namespace ghost

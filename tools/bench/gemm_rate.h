@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "engine/autograd/context.h"
 
 namespace ghost {
@@ -11,5 +13,8 @@ double measure_gemm_rate(const GemmShape& shape, DType dtype);
 
 /// FLOP/s over a list of products, each measured alone: total FLOPs / total time.
 double measure_gemm_rate(const GemmCounts& counts, DType dtype);
+
+/// How this CPU multiplies numbers of `dtype`: "f32", "bf16 (AMX)".
+std::string products_text(DType dtype);
 
 }  // namespace ghost

@@ -39,8 +39,8 @@ PeakFlops measure_peak(const Config& config) {
   const double flops = measure_gemm_rate(shape, activation_dtype(config.train.dtype));
   return {.flops = flops,
           .source = fmt::format("measured {} GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
-                                products_text(config.train.dtype), omp_get_max_threads(),
-                                flops / 1e9)};
+                                products_text(activation_dtype(config.train.dtype)),
+                                omp_get_max_threads(), flops / 1e9)};
 }
 
 /// Whether something that happens every `every` steps is due after step `step` of `steps`.
