@@ -138,7 +138,7 @@ class LinearCrossEntropy final : public Op {
       };
       if (is_rebuilt) {
         const auto sketch = std::make_shared<EmaGradient>(ctx, ema_sketch, rows.weight.dim(0));
-        sketch->form(form);
+        sketch->form(ctx, form);
         node.keep_sketch("dlogits", sketch);
       } else {
         keep_linear_input(ctx, node, "x", node.input(0));
