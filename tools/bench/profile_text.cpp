@@ -27,12 +27,12 @@ std::string percent(double share) {
   return share > 0 ? fmt::format("{:.0f} %", 100 * share) : std::string();
 }
 
-double seconds_alone(const GemmCounts& gemms, std::map<GemmShape, double>& known) {
+double seconds_alone(const GemmCounts& gemms, DType dtype, std::map<GemmShape, double>& known) {
   double seconds = 0;
   for (const auto& [shape, count] : gemms) {
     double& rate = known[shape];
     if (rate == 0) {
-      rate = measure_gemm_rate(shape);
+      rate = measure_gemm_rate(shape, dtype);
     }
     seconds += static_cast<double>(shape.flops() * count) / rate;
   }
@@ -42,7 +42,8 @@ double seconds_alone(const GemmCounts& gemms, std::map<GemmShape, double>& known
 }  // namespace
 
 ProfileReport::ProfileReport(const StepProfile::Entries& entries, const Ceilings& rates,
-                             const Device& device, double seconds_a_step, std::int64_t steps)
+                             const Device& device, DType dtype, double seconds_a_step,
+                             std::int64_t steps)
     : ceilings(rates), step_seconds(seconds_a_step), rest_seconds(seconds_a_step) {
   const auto each = static_cast<double>(steps);
   std::map<GemmShape, double> known;
@@ -53,7 +54,7 @@ ProfileReport::ProfileReport(const StepProfile::Entries& entries, const Ceilings
          .seconds = entry.seconds / each,
          .bytes = entry.bytes / each,
          .flops = gemm_flops(entry.gemms) / each,
-         .gemm_seconds = device.is_cpu() ? seconds_alone(entry.gemms, known) / each : 0});
+         .gemm_seconds = device.is_cpu() ? seconds_alone(entry.gemms, dtype, known) / each : 0});
     rest_seconds -= lines.back().seconds;
   }
   std::sort(lines.begin(), lines.end(),

@@ -9,9 +9,9 @@ namespace ghost {
 
 /// A profile of `steps` steps of `step_seconds` each, and what the device could do.
 struct ProfileReport {
-  /// Measures the products alone where they run on the CPU.
+  /// Measures the products, of operands of `dtype`, alone where they run on the CPU.
   ProfileReport(const StepProfile::Entries& entries, const Ceilings& ceilings, const Device& device,
-                double step_seconds, std::int64_t steps);
+                DType dtype, double step_seconds, std::int64_t steps);
 
   /// One kind of work in a mean step.
   struct Line {
