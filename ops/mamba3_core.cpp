@@ -2,6 +2,7 @@
 
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
+#include "ops/in_dtype.h"
 #include "ops/mamba3_core_kernels.h"
 
 namespace ghost {
@@ -23,6 +24,13 @@ auto fields(Input& in) {
                     &in.k_bias,      &in.d,         &in.mimo_x,   &in.initial.angle,
                     &in.initial.ssm, &in.initial.k, &in.initial.v};
 }
+
+// Steps, decays, what steers the state and the states themselves are never bf16.
+bool is_precise(std::size_t i) {
+  return kNames[i] == "a" || kNames[i] == "dt" || kNames[i] == "q_bias" || kNames[i] == "k_bias" ||
+         kNames[i] == "d" || i >= kFirstState;
+}
+DType dtype_of(std::size_t i, DType of_v) { return is_precise(i) ? statistic_dtype(of_v) : of_v; }
 
 bool is_weight(std::size_t i) { return i >= kFirstWeight && i < kFirstState; }
 
@@ -81,6 +89,11 @@ void launch(const Context& ctx, const Mamba3CoreBackward& args) {
       ctx, [&] { cpu::mamba3_core(args); }, [&] { cuda::mamba3_core(ctx, args); });
 }
 
+/// What kernels read and write activations in: those of the CPU compute in memory.
+DType kernel_dtype(const Context& ctx, DType dtype) {
+  return ctx.device().is_cuda() ? dtype : statistic_dtype(dtype);
+}
+
 // Scratch of the CPU's kernels; those of a GPU take their own.
 Tensor workspace_for(const Context& ctx, std::int64_t elements, DType dtype) {
   return ctx.device().is_cuda() ? Tensor{} : ctx.empty({elements}, dtype);
@@ -102,18 +115,20 @@ class Mamba3Core final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     Mamba3CoreInput in;
     const auto inputs = fields(in);
+    const DType outside = node.input(2).dtype();
+    const DType dtype = kernel_dtype(ctx, outside);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      *inputs[i] = node.input(i);
+      *inputs[i] = in_kernel_dtype(ctx, node.input(i), i, dtype);
       node.keep(kNames[i], node.input(i));
     }
     const Mamba3Size n = size_of(in, options_.chunk);
-    const DType dtype = in.v.dtype();
+    const DType of_state = statistic_dtype(outside);
     const auto shapes = shapes_of(n);
     const Tensor o = ctx.empty({n.batch, n.seq_len, n.ranks, n.heads, n.head_dim}, dtype);
-    const Mamba3State state{.angle = ctx.empty(shapes[kFirstState], dtype),
-                            .ssm = ctx.empty(shapes[kFirstState + 1], dtype),
-                            .k = ctx.empty(shapes[kFirstState + 2], dtype),
-                            .v = ctx.empty(shapes[kFirstState + 3], dtype)};
+    const Mamba3State state{.angle = ctx.empty(shapes[kFirstState], of_state),
+                            .ssm = ctx.empty(shapes[kFirstState + 1], of_state),
+                            .k = ctx.empty(shapes[kFirstState + 2], of_state),
+                            .v = ctx.empty(shapes[kFirstState + 3], of_state)};
     launch(ctx, Mamba3CoreForward{
                     .in = in,
                     .o = o,
@@ -121,11 +136,13 @@ class Mamba3Core final : public Op {
                     .workspace = workspace_for(ctx, cpu::mamba3_core_forward_workspace(n), dtype),
                     .size = n,
                     .pairing = options_.pairing});
-    return {o, state.angle, state.ssm, state.k, state.v};
+    return {in_dtype(ctx, o, outside), state.angle, state.ssm, state.k, state.v};
   }
 
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    Mamba3CoreBackward args{.dout = pullback.dy(),
+    const DType outside = node.facts(2).dtype;
+    const DType dtype = kernel_dtype(ctx, outside);
+    Mamba3CoreBackward args{.dout = in_dtype(ctx, pullback.dy(), dtype),
                             .dstate = {.angle = pullback.dy(1),
                                        .ssm = pullback.dy(2),
                                        .k = pullback.dy(3),
@@ -135,7 +152,7 @@ class Mamba3Core final : public Op {
     const auto inputs = fields(args.in);
     const auto grads = fields(args.grad);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      *inputs[i] = node.residual(kNames[i]);
+      *inputs[i] = in_kernel_dtype(ctx, node.residual(kNames[i]), i, dtype);
       if (inputs[i]->defined() && pullback.wanted(i)) {
         *grads[i] = is_weight(i)
                         ? weight_gradient(pullback, i)
@@ -147,13 +164,17 @@ class Mamba3Core final : public Op {
                                    args.in.v.dtype());
     launch(ctx, args);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      if (!is_weight(i)) {
-        pullback.give(i, *grads[i]);
+      if (!is_weight(i) && grads[i]->defined()) {
+        pullback.give(i, in_dtype(ctx, *grads[i], dtype_of(i, outside)));
       }
     }
   }
 
  private:
+  static Tensor in_kernel_dtype(const Context& ctx, const Tensor& x, std::size_t i, DType dtype) {
+    return x.defined() ? in_dtype(ctx, x, dtype_of(i, dtype)) : x;
+  }
+
   // To be added to.
   static Tensor weight_gradient(Pullback& pullback, std::size_t i) {
     const GradientTarget target = pullback.target(i);
@@ -198,8 +219,9 @@ void check(const Mamba3CoreInput& in, const Mamba3CoreOptions& options) {
     GHOST_CHECK(x.shape() == shapes[i],
                 "shape mismatch in mamba3_core: {} {} against q {} and v {}; expected {}",
                 kNames[i], x.shape(), in.q.shape(), in.v.shape(), shapes[i]);
-    GHOST_CHECK(x.dtype() == in.v.dtype(), "mamba3_core: {} is {}; expected the dtype of v, {}",
-                kNames[i], dtype_name(x.dtype()), dtype_name(in.v.dtype()));
+    const DType expected = dtype_of(i, in.v.dtype());
+    GHOST_CHECK(x.dtype() == expected, "mamba3_core: {} is {}; expected {} where v is {}",
+                kNames[i], dtype_name(x.dtype()), dtype_name(expected), dtype_name(in.v.dtype()));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/autograd/pullback.h"
+#include "ops/in_dtype.h"
 #include "ops/ssd_kernels.h"
 
 namespace ghost {
@@ -17,6 +18,11 @@ void launch(const Context& ctx, const Args& args) {
 
 // Scratch of the CPU's kernels; those of a GPU take their own.
 bool has_workspace(const Context& ctx) { return !ctx.device().is_cuda(); }
+
+/// What kernels read and write activations in: those of the CPU compute in memory.
+DType kernel_dtype(const Context& ctx, DType dtype) {
+  return ctx.device().is_cuda() ? dtype : statistic_dtype(dtype);
+}
 
 SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
   const SsdShape& shape = in.config.shape;
@@ -53,8 +59,8 @@ class Ssd final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     SsdForward args{
         .in = {.config = config_,
-               .xbc = node.input(0),
-               .dt = node.input(1),
+               .xbc = in_dtype(ctx, node.input(0), kernel_dtype(ctx, node.input(0).dtype())),
+               .dt = in_dtype(ctx, node.input(1), kernel_dtype(ctx, node.input(1).dtype())),
                .weights = {.a_log = node.input(2), .d = node.input(3), .dt_bias = node.input(4)},
                .initial_state = node.input(5)}};
     const SsdShape& shape = config_.shape;
@@ -67,23 +73,25 @@ class Ssd final : public Op {
     }
     args.y = ctx.empty({batch, seq_len, shape.inner()}, args.in.xbc.dtype());
     args.final_state =
-        ctx.empty({batch, shape.heads, shape.head_dim, shape.state}, args.in.xbc.dtype());
+        ctx.empty({batch, shape.heads, shape.head_dim, shape.state}, node.input(2).dtype());
     launch(ctx, args);
-    node.keep("xbc", args.in.xbc);
-    node.keep("dt", args.in.dt);
+    node.keep("xbc", node.input(0));
+    node.keep("dt", node.input(1));
     node.keep("a_log", args.in.weights.a_log);
     node.keep("d", args.in.weights.d);
     node.keep("dt_bias", args.in.weights.dt_bias);
     node.keep("initial_state", args.in.initial_state);
-    return {args.y, args.final_state};
+    return {in_dtype(ctx, args.y, node.input(0).dtype()), args.final_state};
   }
 
   // dy is [P, B, T, H P]; the derivatives stand in ops/cpu/ssd_backward.cpp, phase by phase.
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    const Tensor dy = pullback.dy(0);
+    const DType outside = node.facts(0).dtype;
+    const DType dtype = kernel_dtype(ctx, outside);
+    const Tensor dy = in_dtype(ctx, pullback.dy(0), dtype);
     SsdBackward args{.in = {.config = config_,
-                            .xbc = node.residual("xbc"),
-                            .dt = node.residual("dt"),
+                            .xbc = in_dtype(ctx, node.residual("xbc"), dtype),
+                            .dt = in_dtype(ctx, node.residual("dt"), dtype),
                             .weights = {.a_log = node.residual("a_log"),
                                         .d = node.residual("d"),
                                         .dt_bias = node.residual("dt_bias")},
@@ -113,8 +121,8 @@ class Ssd final : public Op {
     args.dd = gradient_of(pullback, 3);
     args.ddt_bias = gradient_of(pullback, 4);
     launch(ctx, args);
-    pullback.give(0, args.dxbc);
-    pullback.give(1, args.ddt);
+    pullback.give(0, in_dtype(ctx, args.dxbc, outside));
+    pullback.give(1, in_dtype(ctx, args.ddt, outside));
     pullback.give(5, args.dinitial_state);
   }
 
@@ -132,13 +140,18 @@ void check_config(const SsdConfig& config) {
               config.dt_max);
 }
 
+void check_precision(const Tensor& x, const char* name, const Tensor& xbc) {
+  const DType expected = statistic_dtype(xbc.dtype());
+  GHOST_CHECK(x.dtype() == expected, "ssd: {} is {}; expected {} where xbc is {}", name,
+              dtype_name(x.dtype()), dtype_name(expected), dtype_name(xbc.dtype()));
+}
+
 void check_weight(const Tensor& weight, const char* name, const Tensor& xbc,
                   const SsdShape& shape) {
   GHOST_CHECK(weight.shape() == Shape{shape.heads},
               "shape mismatch in ssd: {} {}; expected {} for {} heads", name, weight.shape(),
               Shape{shape.heads}, shape.heads);
-  GHOST_CHECK(weight.dtype() == xbc.dtype(), "ssd: {} must have the dtype of xbc, {}", name,
-              dtype_name(xbc.dtype()));
+  check_precision(weight, name, xbc);
 }
 
 }  // namespace
@@ -168,8 +181,9 @@ SsdResult ssd(Context& ctx, const Tensor& xbc, const Tensor& dt, const SsdWeight
   GHOST_CHECK(!initial_state.defined() || initial_state.shape() == state_shape,
               "shape mismatch in ssd: initial_state {}; expected {}", initial_state.shape(),
               state_shape);
-  GHOST_CHECK(!initial_state.defined() || initial_state.dtype() == xbc.dtype(),
-              "ssd: initial_state must have the dtype of xbc, {}", dtype_name(xbc.dtype()));
+  if (initial_state.defined()) {
+    check_precision(initial_state, "initial_state", xbc);
+  }
   Tensors out = ctx.run(std::make_shared<Ssd>(config),
                         {xbc, dt, weights.a_log, weights.d, weights.dt_bias, initial_state});
   return {.y = out[0], .final_state = out[1]};

@@ -5,7 +5,8 @@
 
 namespace ghost {
 
-/// M = ceil(T / L) chunks of L tokens, the last one shorter.
+/// M = ceil(T / L) chunks of L tokens, the last one shorter. Weights, states, scratch and what is
+/// theirs below are f32 where xbc, dt and y are bf16.
 struct SsdInputs {
   SsdConfig config;  // chunk is L, 0 for the recurrence
   Tensor xbc;        // [B, T, H P + 2 G N]
