@@ -2,7 +2,6 @@
 
 #include "engine/autograd/pullback.h"
 #include "engine/tensor/primitives.h"
-#include "ops/in_dtype.h"
 #include "ops/mamba3_core_kernels.h"
 
 namespace ghost {
@@ -89,11 +88,6 @@ void launch(const Context& ctx, const Mamba3CoreBackward& args) {
       ctx, [&] { cpu::mamba3_core(args); }, [&] { cuda::mamba3_core(ctx, args); });
 }
 
-/// What kernels read and write activations in: those of the CPU compute in memory.
-DType kernel_dtype(const Context& ctx, DType dtype) {
-  return ctx.device().is_cuda() ? dtype : statistic_dtype(dtype);
-}
-
 // Scratch of the CPU's kernels; those of a GPU take their own.
 Tensor workspace_for(const Context& ctx, std::int64_t elements, DType dtype) {
   return ctx.device().is_cuda() ? Tensor{} : ctx.empty({elements}, dtype);
@@ -115,34 +109,31 @@ class Mamba3Core final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     Mamba3CoreInput in;
     const auto inputs = fields(in);
-    const DType outside = node.input(2).dtype();
-    const DType dtype = kernel_dtype(ctx, outside);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      *inputs[i] = in_kernel_dtype(ctx, node.input(i), i, dtype);
+      *inputs[i] = node.input(i);
       node.keep(kNames[i], node.input(i));
     }
     const Mamba3Size n = size_of(in, options_.chunk);
-    const DType of_state = statistic_dtype(outside);
+    const DType dtype = in.v.dtype();
+    const DType of_state = statistic_dtype(dtype);
     const auto shapes = shapes_of(n);
     const Tensor o = ctx.empty({n.batch, n.seq_len, n.ranks, n.heads, n.head_dim}, dtype);
     const Mamba3State state{.angle = ctx.empty(shapes[kFirstState], of_state),
                             .ssm = ctx.empty(shapes[kFirstState + 1], of_state),
                             .k = ctx.empty(shapes[kFirstState + 2], of_state),
                             .v = ctx.empty(shapes[kFirstState + 3], of_state)};
-    launch(ctx, Mamba3CoreForward{
-                    .in = in,
-                    .o = o,
-                    .state = state,
-                    .workspace = workspace_for(ctx, cpu::mamba3_core_forward_workspace(n), dtype),
-                    .size = n,
-                    .pairing = options_.pairing});
-    return {in_dtype(ctx, o, outside), state.angle, state.ssm, state.k, state.v};
+    launch(ctx, Mamba3CoreForward{.in = in,
+                                  .o = o,
+                                  .state = state,
+                                  .workspace = workspace_for(
+                                      ctx, cpu::mamba3_core_forward_workspace(n), of_state),
+                                  .size = n,
+                                  .pairing = options_.pairing});
+    return {o, state.angle, state.ssm, state.k, state.v};
   }
 
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    const DType outside = node.facts(2).dtype;
-    const DType dtype = kernel_dtype(ctx, outside);
-    Mamba3CoreBackward args{.dout = in_dtype(ctx, pullback.dy(), dtype),
+    Mamba3CoreBackward args{.dout = pullback.dy(),
                             .dstate = {.angle = pullback.dy(1),
                                        .ssm = pullback.dy(2),
                                        .k = pullback.dy(3),
@@ -152,7 +143,7 @@ class Mamba3Core final : public Op {
     const auto inputs = fields(args.in);
     const auto grads = fields(args.grad);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      *inputs[i] = in_kernel_dtype(ctx, node.residual(kNames[i]), i, dtype);
+      *inputs[i] = node.residual(kNames[i]);
       if (inputs[i]->defined() && pullback.wanted(i)) {
         *grads[i] = is_weight(i)
                         ? weight_gradient(pullback, i)
@@ -161,20 +152,16 @@ class Mamba3Core final : public Op {
     }
     args.size = size_of(args.in, options_.chunk);
     args.workspace = workspace_for(ctx, cpu::mamba3_core_backward_workspace(args.size, basis),
-                                   args.in.v.dtype());
+                                   statistic_dtype(args.in.v.dtype()));
     launch(ctx, args);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
-      if (!is_weight(i) && grads[i]->defined()) {
-        pullback.give(i, in_dtype(ctx, *grads[i], dtype_of(i, outside)));
+      if (!is_weight(i)) {
+        pullback.give(i, *grads[i]);
       }
     }
   }
 
  private:
-  static Tensor in_kernel_dtype(const Context& ctx, const Tensor& x, std::size_t i, DType dtype) {
-    return x.defined() ? in_dtype(ctx, x, dtype_of(i, dtype)) : x;
-  }
-
   // To be added to.
   static Tensor weight_gradient(Pullback& pullback, std::size_t i) {
     const GradientTarget target = pullback.target(i);

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/autograd/pullback.h"
-#include "ops/in_dtype.h"
 #include "ops/ssd_kernels.h"
 
 namespace ghost {
@@ -19,14 +18,9 @@ void launch(const Context& ctx, const Args& args) {
 // Scratch of the CPU's kernels; those of a GPU take their own.
 bool has_workspace(const Context& ctx) { return !ctx.device().is_cuda(); }
 
-/// What kernels read and write activations in: those of the CPU compute in memory.
-DType kernel_dtype(const Context& ctx, DType dtype) {
-  return ctx.device().is_cuda() ? dtype : statistic_dtype(dtype);
-}
-
 SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
   const SsdShape& shape = in.config.shape;
-  const DType dtype = in.xbc.dtype();
+  const DType dtype = statistic_dtype(in.xbc.dtype());
   const std::int64_t batch = in.xbc.dim(0);
   const std::int64_t seq_len = in.xbc.dim(1);
   const std::int64_t num_chunks = (seq_len + in.config.chunk - 1) / in.config.chunk;
@@ -34,7 +28,7 @@ SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
       .steps = ctx.empty({batch, shape.heads, seq_len}, dtype),
       .log_decays = ctx.empty({batch, shape.heads, seq_len}, dtype),
       .states = ctx.empty({batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dtype),
-      .scratch = ctx.empty({cpu::ssd_scratch(shape, in.config.chunk)}, dtype)};
+      .scratch = ctx.empty({cpu::ssd_scratch(shape, in.config.chunk, in.xbc.dtype())}, dtype)};
 }
 
 SsdHeadGradient gradient_of(Pullback& pullback, std::size_t input) {
@@ -59,8 +53,8 @@ class Ssd final : public Op {
   Tensors forward(Context& ctx, Node& node) const override {
     SsdForward args{
         .in = {.config = config_,
-               .xbc = in_dtype(ctx, node.input(0), kernel_dtype(ctx, node.input(0).dtype())),
-               .dt = in_dtype(ctx, node.input(1), kernel_dtype(ctx, node.input(1).dtype())),
+               .xbc = node.input(0),
+               .dt = node.input(1),
                .weights = {.a_log = node.input(2), .d = node.input(3), .dt_bias = node.input(4)},
                .initial_state = node.input(5)}};
     const SsdShape& shape = config_.shape;
@@ -75,23 +69,21 @@ class Ssd final : public Op {
     args.final_state =
         ctx.empty({batch, shape.heads, shape.head_dim, shape.state}, node.input(2).dtype());
     launch(ctx, args);
-    node.keep("xbc", node.input(0));
-    node.keep("dt", node.input(1));
+    node.keep("xbc", args.in.xbc);
+    node.keep("dt", args.in.dt);
     node.keep("a_log", args.in.weights.a_log);
     node.keep("d", args.in.weights.d);
     node.keep("dt_bias", args.in.weights.dt_bias);
     node.keep("initial_state", args.in.initial_state);
-    return {in_dtype(ctx, args.y, node.input(0).dtype()), args.final_state};
+    return {args.y, args.final_state};
   }
 
   // dy is [P, B, T, H P]; the derivatives stand in ops/cpu/ssd_backward.cpp, phase by phase.
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
-    const DType outside = node.facts(0).dtype;
-    const DType dtype = kernel_dtype(ctx, outside);
-    const Tensor dy = in_dtype(ctx, pullback.dy(0), dtype);
+    const Tensor dy = pullback.dy(0);
     SsdBackward args{.in = {.config = config_,
-                            .xbc = in_dtype(ctx, node.residual("xbc"), dtype),
-                            .dt = in_dtype(ctx, node.residual("dt"), dtype),
+                            .xbc = node.residual("xbc"),
+                            .dt = node.residual("dt"),
                             .weights = {.a_log = node.residual("a_log"),
                                         .d = node.residual("d"),
                                         .dt_bias = node.residual("dt_bias")},
@@ -104,13 +96,14 @@ class Ssd final : public Op {
     const std::int64_t seq_len = dy.dim(2);
     const std::int64_t chunk = config_.chunk > 0 ? config_.chunk : SsdConfig{}.chunk;
     args.in.config.chunk = std::min(chunk, seq_len);
+    const DType precise = statistic_dtype(dy.dtype());
     if (has_workspace(ctx)) {
       args.work = make_workspace(ctx, args.in);
       const std::int64_t num_chunks = args.work.states.dim(1) - 1;
       args.dstates = ctx.empty(
-          {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dy.dtype());
-      args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, dy.dtype());
-      args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, dy.dtype());
+          {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, precise);
+      args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, precise);
+      args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, precise);
     }
     args.dxbc = ctx.empty({basis, batch, seq_len, shape.packed_width()}, dy.dtype());
     args.ddt = ctx.empty({basis, batch, seq_len, shape.heads}, dy.dtype());
@@ -121,8 +114,8 @@ class Ssd final : public Op {
     args.dd = gradient_of(pullback, 3);
     args.ddt_bias = gradient_of(pullback, 4);
     launch(ctx, args);
-    pullback.give(0, in_dtype(ctx, args.dxbc, outside));
-    pullback.give(1, in_dtype(ctx, args.ddt, outside));
+    pullback.give(0, args.dxbc);
+    pullback.give(1, args.ddt);
     pullback.give(5, args.dinitial_state);
   }
 

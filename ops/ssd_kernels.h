@@ -53,8 +53,8 @@ struct SsdBackward {
 };
 
 namespace cpu {
-/// Elements of scratch for all threads.
-std::int64_t ssd_scratch(const SsdShape& shape, std::int64_t chunk);
+/// Elements of scratch for all threads, where xbc has that dtype.
+std::int64_t ssd_scratch(const SsdShape& shape, std::int64_t chunk, DType dtype);
 void ssd(const SsdForward& args);
 void ssd(const SsdBackward& args);
 }  // namespace cpu

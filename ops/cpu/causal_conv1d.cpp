@@ -4,6 +4,7 @@
 #include "ops/causal_conv1d_kernels.h"
 #include "ops/cpu/column_sums.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/stored_rows.h"
 #include "ops/cpu/vector_math.h"
 
 namespace ghost::cpu {
@@ -61,14 +62,6 @@ void add_product(const Real* a, const T* b, Real* sum, std::int64_t n) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     sum[i] += a[i] * widen(b[i]);
-  }
-}
-
-template <typename T>
-void put_row(const RealOf<T>* from, T* to, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) {
-    put(to[i], from[i]);
   }
 }
 

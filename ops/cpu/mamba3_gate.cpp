@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/stored_rows.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/mamba3_gate_kernels.h"
 
@@ -37,14 +38,6 @@ struct Weights {
       : data(weight.defined() ? weight.data<T>() + offset : nullptr) {}
   RealOf<T> operator[](std::int64_t i) const { return data == nullptr ? 1 : widen(data[i]); }
 };
-
-template <typename T>
-void put_row(const RealOf<T>* from, T* to, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) {
-    put(to[i], from[i]);
-  }
-}
 
 // `sums` [P] is scratch.
 template <typename T>

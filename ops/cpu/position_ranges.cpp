@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/stored_rows.h"
 #include "ops/position_ranges_kernels.h"
 
 namespace ghost::cpu {
@@ -17,14 +18,6 @@ void add_row(const T* x, RealOf<T> factor, RealOf<T>* sums, std::int64_t channel
 #pragma omp simd
   for (std::int64_t c = 0; c < channels; ++c) {
     sums[c] += factor * widen(x[c]);
-  }
-}
-
-template <typename T>
-void put_row(const RealOf<T>* sums, RealOf<T> factor, T* y, std::int64_t channels) {
-#pragma omp simd
-  for (std::int64_t c = 0; c < channels; ++c) {
-    put(y[c], factor * sums[c]);
   }
 }
 
@@ -48,8 +41,10 @@ void position_ranges(const SumOverRanges& args) {
         for (std::int64_t t = range.begin; t < range.end; ++t) {
           add_row(x + t * channels, Real{1}, sums.data(), channels);
         }
-        put_row(sums.data(), weight_of<Real>(range, args.weight), args.v.data<T>() + row * channels,
-                channels);
+        const Real weight = weight_of<Real>(range, args.weight);
+        std::transform(sums.begin(), sums.end(), sums.begin(),
+                       [weight](Real sum) { return weight * sum; });
+        put_row(sums.data(), args.v.data<T>() + row * channels, channels);
       }
     }
   });
@@ -79,7 +74,7 @@ void position_ranges(const AddToRanges& args) {
           }
           v += channels;
         }
-        put_row(sums.data(), Real{1}, args.y.data<T>() + row * channels, channels);
+        put_row(sums.data(), args.y.data<T>() + row * channels, channels);
       }
     }
   });

@@ -110,7 +110,7 @@ void run_cpu(const Context& ctx, Arrays& arrays) {
   args.work = {.steps = empty({batch, shape.heads, seq_len}),
                .log_decays = empty({batch, shape.heads, seq_len}),
                .states = empty({batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}),
-               .scratch = empty({cpu::ssd_scratch(shape, chunk)})};
+               .scratch = empty({cpu::ssd_scratch(shape, chunk, DType::kF64)})};
   args.dstates = empty({basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state});
   args.dlog_decay = empty({basis, batch, num_chunks, shape.heads});
   args.partial = empty({3, batch * num_chunks, shape.heads});
