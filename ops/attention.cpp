@@ -33,7 +33,8 @@ class Attention final : public Op {
     const std::int64_t seq_len = qkv.dim(1);
     Tensor o = ctx.empty({batch, seq_len, shape_.width()}, qkv.dtype());
     Tensor lse = ctx.empty({batch, shape_.heads, seq_len}, statistic_dtype(qkv.dtype()));
-    const std::int64_t scratch = cpu::attention_forward_workspace(shape_, qkv.dtype());
+    const std::int64_t scratch =
+        cpu::attention_forward_workspace(shape_, batch, seq_len, qkv.dtype());
     launch(ctx, AttentionForward{.qkv = qkv,
                                  .o = o,
                                  .lse = lse,
@@ -53,7 +54,7 @@ class Attention final : public Op {
     const Tensor lse = node.residual("lse");
     Tensor dqkv = ctx.empty(qkv.shape().with_first(dout.dim(0)), qkv.dtype());
     const std::int64_t scratch =
-        cpu::attention_backward_workspace(shape_, qkv.dim(1), dout.dim(0), qkv.dtype());
+        cpu::attention_backward_workspace(shape_, qkv.dim(0), qkv.dim(1), dout.dim(0), qkv.dtype());
     launch(ctx,
            AttentionBackward{.qkv = qkv,
                              .o = node.residual("o"),

@@ -36,9 +36,10 @@ struct CachedAttention {
 
 namespace cpu {
 /// Elements of scratch that all threads need together, for elements of `dtype`.
-std::int64_t attention_forward_workspace(const AttentionShape& shape, DType dtype);
-std::int64_t attention_backward_workspace(const AttentionShape& shape, std::int64_t seq_len,
-                                          std::int64_t basis, DType dtype);
+std::int64_t attention_forward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                         std::int64_t seq_len, DType dtype);
+std::int64_t attention_backward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                          std::int64_t seq_len, std::int64_t basis, DType dtype);
 void attention(const AttentionForward& args);
 void attention(const AttentionBackward& args);
 void attention(const CachedAttention& args);

@@ -20,19 +20,40 @@ constexpr std::int64_t kScratch = 2 * kBlock + 2 * kQueryBlock;
 // In bf16 also scores and cotangents as operands of products, half a number each.
 constexpr std::int64_t kNarrowScratch = kScratch + kBlock;
 
-/// Where the heads lie in a packed [T, (H + 2 Hkv) D] row.
+/// The heads of one batch entry: side by side in rows [T, heads D], or one after the other
+/// [heads, T, D].
 template <typename T>
-struct Packed {
-  T* base;  // of one batch entry
-  const AttentionShape& shape;
+struct Heads {
+  T* base;
+  std::int64_t stride;  // between tokens
+  std::int64_t head_stride;
 
-  std::int64_t stride() const { return shape.packed_width(); }
-  T* query(std::int64_t head, std::int64_t t) const {
-    return base + t * stride() + head * shape.head_dim;
+  static Heads side_by_side(T* base, std::int64_t heads, std::int64_t head_dim) {
+    return {base, heads * head_dim, head_dim};
   }
-  T* key(std::int64_t kv_head, std::int64_t t) const { return query(shape.heads + kv_head, t); }
+  static Heads apart(T* base, std::int64_t seq_len, std::int64_t head_dim) {
+    return {base, head_dim, seq_len * head_dim};
+  }
+  T* at(std::int64_t head, std::int64_t t) const { return base + t * stride + head * head_stride; }
+};
+
+/// Those of qkv: queries, keys, values.
+template <typename T>
+struct QkvHeads : Heads<T> {
+  std::int64_t heads;
+  std::int64_t kv_heads;
+
+  QkvHeads(const Heads<T>& all, const AttentionShape& shape)
+      : Heads<T>(all), heads(shape.heads), kv_heads(shape.kv_heads) {}
+  /// Of rows [T, (H + 2 Hkv) D].
+  QkvHeads(T* rows, const AttentionShape& shape)
+      : QkvHeads(Heads<T>::side_by_side(rows, shape.heads + 2 * shape.kv_heads, shape.head_dim),
+                 shape) {}
+
+  T* query(std::int64_t head, std::int64_t t) const { return this->at(head, t); }
+  T* key(std::int64_t kv_head, std::int64_t t) const { return this->at(heads + kv_head, t); }
   T* value(std::int64_t kv_head, std::int64_t t) const {
-    return query(shape.heads + shape.kv_heads + kv_head, t);
+    return this->at(heads + kv_heads + kv_head, t);
   }
 };
 
@@ -54,9 +75,10 @@ struct Scratch {
   T* narrow_dscores;
   Real* sums;  // for results to be rounded once; null where they are as wide
 
-  explicit Scratch(const Tensor& workspace) {
-    Real* base =
-        workspace.data<Real>() + workspace.numel() / omp_get_max_threads() * omp_get_thread_num();
+  /// The first `shared` elements of the workspace are of all threads.
+  Scratch(const Tensor& workspace, std::int64_t shared) {
+    Real* base = workspace.data<Real>() + shared +
+                 (workspace.numel() - shared) / omp_get_max_threads() * omp_get_thread_num();
     scores = base;
     dscores = scores + kBlock;
     maximum = dscores + kBlock;
@@ -71,6 +93,55 @@ struct Scratch {
       sums = nullptr;
     }
   }
+};
+
+/// to [batches, heads, T, D] = rows [batches, T, heads D].
+template <typename T>
+void part_heads(const T* rows, std::int64_t batches, std::int64_t seq_len, std::int64_t heads,
+                std::int64_t head_dim, T* to) {
+#pragma omp parallel for collapse(2) schedule(static)
+  for (std::int64_t b = 0; b < batches; ++b) {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      const T* from = rows + b * seq_len * heads * head_dim + head * head_dim;
+      T* out = to + (b * heads + head) * seq_len * head_dim;
+      for (std::int64_t t = 0; t < seq_len; ++t) {
+        std::copy_n(from + t * heads * head_dim, head_dim, out + t * head_dim);
+      }
+    }
+  }
+}
+
+/// An operand in rows [batches, T, heads D] where kernels read it: there, or of bf16 in a copy with
+/// its heads apart, as oneDNN's fast products in bf16 take matrices without gaps only (the others
+/// take three times as long).
+template <typename T>
+class Operand {
+ public:
+  /// Elements of the workspace for the copy.
+  static std::int64_t copy_size(std::int64_t numel) { return kIsNarrow<T> ? (numel + 1) / 2 : 0; }
+
+  Operand(const Tensor& rows, std::int64_t seq_len, std::int64_t heads, std::int64_t head_dim,
+          [[maybe_unused]] RealOf<T>* copy)
+      : rows_(rows.data<T>()), seq_len_(seq_len), heads_(heads), head_dim_(head_dim) {
+    if constexpr (kIsNarrow<T>) {
+      T* apart = reinterpret_cast<T*>(copy);
+      part_heads(rows_, rows.numel() / (seq_len * heads * head_dim), seq_len, heads, head_dim,
+                 apart);
+      rows_ = apart;
+    }
+  }
+
+  Heads<const T> of(std::int64_t batch) const {
+    const T* base = rows_ + batch * seq_len_ * heads_ * head_dim_;
+    return kIsNarrow<T> ? Heads<const T>::apart(base, seq_len_, head_dim_)
+                        : Heads<const T>::side_by_side(base, heads_, head_dim_);
+  }
+
+ private:
+  const T* rows_;
+  std::int64_t seq_len_;
+  std::int64_t heads_;
+  std::int64_t head_dim_;
 };
 
 /// Rows that sums are formed in.
@@ -128,18 +199,18 @@ Real softmax_row(const Real* s, Real scale, T* p, std::int64_t num_visible, std:
 
 // Queries [q0, q0 + num_queries) of one head against all keys they may see.
 template <typename T>
-void forward_block(const AttentionForward& args, std::int64_t batch, std::int64_t head,
-                   std::int64_t q0) {
+void forward_block(const AttentionForward& args, const Operand<T>& operand, std::int64_t batch,
+                   std::int64_t head, std::int64_t q0) {
   using Real = RealOf<T>;
   const AttentionShape& shape = args.shape;
   const std::int64_t seq_len = args.qkv.dim(1);
   const std::int64_t kv_head = head / (shape.heads / shape.kv_heads);
   const std::int64_t width = shape.width();
   const std::int64_t num_queries = std::min(kQueryBlock, seq_len - q0);
-  const Packed<const T> qkv{args.qkv.data<T>() + batch * seq_len * shape.packed_width(), shape};
+  const QkvHeads<const T> qkv(operand.of(batch), shape);
   T* o = args.o.data<T>() + (batch * seq_len + q0) * width + head * shape.head_dim;
   Real* lse = args.lse.data<Real>() + (batch * shape.heads + head) * seq_len + q0;
-  const Scratch<T> scratch(args.workspace);
+  const Scratch<T> scratch(args.workspace, Operand<T>::copy_size(args.qkv.numel()));
   SumRows<Real> sums{scratch.sums, shape.head_dim};
   if constexpr (!kIsNarrow<T>) {
     sums = {o, width};
@@ -150,8 +221,8 @@ void forward_block(const AttentionForward& args, std::int64_t batch, std::int64_
   for (std::int64_t k0 = 0; k0 < q0 + num_queries; k0 += kKeyBlock) {
     const std::int64_t num_keys = std::min(kKeyBlock, q0 + num_queries - k0);
     gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
-         Matrix<const T>{qkv.query(head, q0), qkv.stride()},
-         {qkv.key(kv_head, k0), qkv.stride(), Transpose::kYes}, Real{0},
+         Matrix<const T>{qkv.query(head, q0), qkv.stride},
+         {qkv.key(kv_head, k0), qkv.stride, Transpose::kYes}, Real{0},
          Matrix<Real>{scratch.scores, num_keys});
     for (std::int64_t i = 0; i < num_queries; ++i) {
       const Real shrink =
@@ -166,7 +237,7 @@ void forward_block(const AttentionForward& args, std::int64_t batch, std::int64_
       }
     }
     gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, Real{1},
-         Matrix<const T>{scratch.narrow_scores, num_keys}, {qkv.value(kv_head, k0), qkv.stride()},
+         Matrix<const T>{scratch.narrow_scores, num_keys}, {qkv.value(kv_head, k0), qkv.stride},
          k0 == 0 ? Real{0} : Real{1}, sums.from(0));
   }
   for (std::int64_t i = 0; i < num_queries; ++i) {
@@ -183,12 +254,14 @@ void forward(const AttentionForward& args) {
   const std::int64_t batch = args.qkv.dim(0);
   const std::int64_t seq_len = args.qkv.dim(1);
   const std::int64_t num_blocks = (seq_len + kQueryBlock - 1) / kQueryBlock;
+  const Operand<T> qkv(args.qkv, seq_len, args.shape.heads + 2 * args.shape.kv_heads,
+                       args.shape.head_dim, args.workspace.data<RealOf<T>>());
 #pragma omp parallel for collapse(3) schedule(dynamic)
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t head = 0; head < args.shape.heads; ++head) {
       for (std::int64_t block = 0; block < num_blocks; ++block) {
         // Late blocks see the most keys: they start first.
-        forward_block<T>(args, b, head, (num_blocks - 1 - block) * kQueryBlock);
+        forward_block<T>(args, qkv, b, head, (num_blocks - 1 - block) * kQueryBlock);
       }
     }
   }
@@ -228,7 +301,7 @@ struct HeadCotangents {
                  std::int64_t head, std::int64_t kv_head)
       : stride(args.shape.packed_width()) {
     const std::int64_t entry = p * args.qkv.dim(0) + batch;
-    const Packed<T> all{args.dqkv.data<T>() + entry * args.qkv.dim(1) * stride, args.shape};
+    const QkvHeads<T> all(args.dqkv.data<T>() + entry * args.qkv.dim(1) * stride, args.shape);
     query = all.query(head, 0);
     key = all.key(kv_head, 0);
     value = all.value(kv_head, 0);
@@ -246,10 +319,26 @@ struct HeadCotangents {
   }
 };
 
+/// What all heads read. Copies of it take the first `shared` elements of the workspace.
+template <typename T>
+struct BackwardOperands {
+  std::int64_t shared;
+  Operand<T> qkv;
+  Operand<T> dout;
+
+  explicit BackwardOperands(const AttentionBackward& args)
+      : shared(Operand<T>::copy_size(args.qkv.numel()) + Operand<T>::copy_size(args.dout.numel())),
+        qkv(args.qkv, args.qkv.dim(1), args.shape.heads + 2 * args.shape.kv_heads,
+            args.shape.head_dim, args.workspace.data<RealOf<T>>()),
+        dout(args.dout, args.qkv.dim(1), args.shape.heads, args.shape.head_dim,
+             args.workspace.data<RealOf<T>>() + Operand<T>::copy_size(args.qkv.numel())) {}
+};
+
 // All cotangents of one query head and its key-value head. Sums for the key-value head are
 // overwritten by the first query head of its group and added to by the others.
 template <typename T>
-void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64_t head) {
+void backward_head(const AttentionBackward& args, const BackwardOperands<T>& operands,
+                   std::int64_t batch, std::int64_t head) {
   using Real = RealOf<T>;
   const AttentionShape& shape = args.shape;
   const std::int64_t num_batches = args.qkv.dim(0);
@@ -259,9 +348,9 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
   const std::int64_t kv_head = head / group;
   const std::int64_t width = shape.width();
   const Real scale = softmax_scale<Real>(shape);
-  const Packed<const T> qkv{args.qkv.data<T>() + batch * seq_len * shape.packed_width(), shape};
+  const QkvHeads<const T> qkv(operands.qkv.of(batch), shape);
   const Real* lse = args.lse.data<Real>() + (batch * shape.heads + head) * seq_len;
-  const Scratch<T> scratch(args.workspace);
+  const Scratch<T> scratch(args.workspace, operands.shared);
   Real* probabilities = scratch.scores;
   Real* dscores = scratch.dscores;
 
@@ -282,8 +371,8 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
     for (std::int64_t q0 = k0 / kQueryBlock * kQueryBlock; q0 < seq_len; q0 += kQueryBlock) {
       const std::int64_t num_queries = std::min(kQueryBlock, seq_len - q0);
       gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
-           Matrix<const T>{qkv.query(head, q0), qkv.stride()},
-           {qkv.key(kv_head, k0), qkv.stride(), Transpose::kYes}, Real{0},
+           Matrix<const T>{qkv.query(head, q0), qkv.stride},
+           {qkv.key(kv_head, k0), qkv.stride, Transpose::kYes}, Real{0},
            Matrix<Real>{probabilities, num_keys});
       for (std::int64_t i = 0; i < num_queries; ++i) {
         Real* row = probabilities + i * num_keys;
@@ -305,14 +394,15 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
       for (std::int64_t p = 0; p < basis; ++p) {
         const HeadSums<Real> sums = HeadCotangents<T>(args, p, batch, head, kv_head)
                                         .sums(scratch, p, seq_len, shape.head_dim);
-        const T* dout = dout_of(p) + q0 * width;
+        const Heads<const T> douts = operands.dout.of(p * num_batches + batch);
+        const Matrix<const T> dout{douts.at(head, q0), douts.stride};
         const Real* delta = delta_of(p) + q0;
         gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, Real{1},
-             Matrix<const T>{scratch.narrow_scores, num_keys, Transpose::kYes}, {dout, width},
-             keep_kv, sums.value.from(k0));
-        gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
-             Matrix<const T>{dout, width}, {qkv.value(kv_head, k0), qkv.stride(), Transpose::kYes},
-             Real{0}, Matrix<Real>{dscores, num_keys});
+             Matrix<const T>{scratch.narrow_scores, num_keys, Transpose::kYes}, dout, keep_kv,
+             sums.value.from(k0));
+        gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1}, dout,
+             {qkv.value(kv_head, k0), qkv.stride, Transpose::kYes}, Real{0},
+             Matrix<Real>{dscores, num_keys});
         for (std::int64_t i = 0; i < num_queries; ++i) {
           const Real* dp = dscores + i * num_keys;
           T* ds = scratch.narrow_dscores + i * num_keys;
@@ -324,11 +414,11 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
           }
         }
         gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, Real{1},
-             Matrix<const T>{scratch.narrow_dscores, num_keys},
-             {qkv.key(kv_head, k0), qkv.stride()}, keep_q, sums.query.from(q0));
+             Matrix<const T>{scratch.narrow_dscores, num_keys}, {qkv.key(kv_head, k0), qkv.stride},
+             keep_q, sums.query.from(q0));
         gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, Real{1},
              Matrix<const T>{scratch.narrow_dscores, num_keys, Transpose::kYes},
-             {qkv.query(head, q0), qkv.stride()}, keep_kv, sums.key.from(k0));
+             {qkv.query(head, q0), qkv.stride}, keep_kv, sums.key.from(k0));
       }
     }
   }
@@ -349,11 +439,12 @@ void backward_head(const AttentionBackward& args, std::int64_t batch, std::int64
 template <typename T>
 void backward(const AttentionBackward& args) {
   const std::int64_t group = args.shape.heads / args.shape.kv_heads;
+  const BackwardOperands<T> operands(args);
 #pragma omp parallel for collapse(2) schedule(dynamic)
   for (std::int64_t b = 0; b < args.qkv.dim(0); ++b) {
     for (std::int64_t kv_head = 0; kv_head < args.shape.kv_heads; ++kv_head) {
       for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        backward_head<T>(args, b, head);
+        backward_head<T>(args, operands, b, head);
       }
     }
   }
@@ -369,7 +460,7 @@ void attend_cached(const CachedAttention& args, std::int64_t b, std::int64_t hea
   const std::int64_t kv_head = head / (shape.heads / shape.kv_heads);
   const std::int64_t offset = b * room * kv_width + kv_head * shape.head_dim;
   const std::int64_t num_keys = args.start + t + 1;
-  const Packed<const T> qkv{args.qkv.data<T>() + b * seq_len * shape.packed_width(), shape};
+  const QkvHeads<const T> qkv(args.qkv.data<T>() + b * seq_len * shape.packed_width(), shape);
   const T* q = qkv.query(head, t);
   const T* keys = args.keys.data<T>() + offset;
   const T* values = args.values.data<T>() + offset;
@@ -406,7 +497,7 @@ void cached(const CachedAttention& args) {
   const std::int64_t room = args.keys.dim(1);
   const std::int64_t kv_width = shape.kv_heads * shape.head_dim;
   for (std::int64_t b = 0; b < batch; ++b) {
-    const Packed<const T> qkv{args.qkv.data<T>() + b * seq_len * shape.packed_width(), shape};
+    const QkvHeads<const T> qkv(args.qkv.data<T>() + b * seq_len * shape.packed_width(), shape);
     for (std::int64_t t = 0; t < seq_len; ++t) {
       const std::int64_t at = (b * room + args.start + t) * kv_width;
       std::copy_n(qkv.key(0, t), kv_width, args.keys.data<T>() + at);
@@ -425,17 +516,23 @@ void cached(const CachedAttention& args) {
 
 }  // namespace
 
-std::int64_t attention_forward_workspace(const AttentionShape& shape, DType dtype) {
-  const bool is_narrow = dtype != statistic_dtype(dtype);
-  return omp_get_max_threads() *
-         (is_narrow ? kNarrowScratch + kQueryBlock * shape.head_dim : kScratch);
+std::int64_t attention_forward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                         std::int64_t seq_len, DType dtype) {
+  return visit_floating(dtype, [&]<typename T>() {
+    return Operand<T>::copy_size(batch * seq_len * shape.packed_width()) +
+           omp_get_max_threads() *
+               (kIsNarrow<T> ? kNarrowScratch + kQueryBlock * shape.head_dim : kScratch);
+  });
 }
 
-std::int64_t attention_backward_workspace(const AttentionShape& shape, std::int64_t seq_len,
-                                          std::int64_t basis, DType dtype) {
-  const bool is_narrow = dtype != statistic_dtype(dtype);
-  return omp_get_max_threads() *
-         (is_narrow ? kNarrowScratch + basis * 3 * seq_len * shape.head_dim : kScratch);
+std::int64_t attention_backward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                          std::int64_t seq_len, std::int64_t basis, DType dtype) {
+  return visit_floating(dtype, [&]<typename T>() {
+    return Operand<T>::copy_size(batch * seq_len * shape.packed_width()) +
+           Operand<T>::copy_size(basis * batch * seq_len * shape.width()) +
+           omp_get_max_threads() *
+               (kIsNarrow<T> ? kNarrowScratch + basis * 3 * seq_len * shape.head_dim : kScratch);
+  });
 }
 
 void attention(const AttentionForward& args) {

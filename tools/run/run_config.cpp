@@ -27,8 +27,6 @@ void validate_ranks_of_model(const Config& config) {
   const bool has_averages = config.residuals.has_rule(Keep::kEmaSketch);
   check_range(ranks == 1 || !has_averages, "parallel.region_ranks", ranks,
               "1 where a rule keeps ema_sketch");
-  check_range(config.device == "cpu" || !has_averages, "device", config.device,
-              "cpu where a rule keeps ema_sketch");
 }
 
 }  // namespace
