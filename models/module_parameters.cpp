@@ -23,6 +23,11 @@ Parameter* ModuleParameters::undecayed(std::string_view name, const Shape& shape
                          decay_all_ ? Decay::kYes : Decay::kNo, init);
 }
 
+Parameter* ModuleParameters::steering(std::string_view name, const Shape& shape, const Init& init) {
+  return &store_.declare(fmt::format("{}{}", prefix_, name), shape,
+                         decay_all_ ? Decay::kYes : Decay::kNo, init, Precision::kValue);
+}
+
 Init uniform_init(double bound) {
   return {.kind = InitKind::kUniform, .low = -bound, .high = bound};
 }

@@ -20,8 +20,10 @@ class ModuleParameters {
   Parameter* gain(std::string_view name, std::int64_t channels);
   /// Any other weight, with decay.
   Parameter* weight(std::string_view name, const Shape& shape, const Init& init);
-  /// Biases and whatever steers a state: without decay.
+  /// Biases and the like: without decay.
   Parameter* undecayed(std::string_view name, const Shape& shape, const Init& init);
+  /// Whatever steers a state: without decay, handed to ops as it is, never in bf16.
+  Parameter* steering(std::string_view name, const Shape& shape, const Init& init);
 
  private:
   ParameterStore& store_;

@@ -46,7 +46,8 @@ void record(Run& run, Context& ctx, const OpCase& test_case, DType dtype) {
       run.leaves.emplace_back();
       continue;
     }
-    const Tensor value = to_device(is_constant ? input.value : cast_to(input.value, dtype),
+    const DType own = input.is_precise ? statistic_dtype(dtype) : dtype;
+    const Tensor value = to_device(is_constant ? input.value : cast_to(input.value, own),
                                    ctx.allocator(), input.value.storage()->tag());
     run.leaves.push_back(is_constant ? value : run.tape.watch(value));
   }
