@@ -72,8 +72,13 @@ ProfileReport profile(const BenchOptions& options, const Config& config, Trainin
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const Device& device = step.context().device();
-  return {timer.entries(), measure_ceilings(device, activation_dtype(config.train.dtype)), device,
-          seconds / static_cast<double>(options.steps), options.steps};
+  const DType dtype = activation_dtype(config.train.dtype);
+  return {timer.entries(),
+          measure_ceilings(device, dtype),
+          device,
+          dtype,
+          seconds / static_cast<double>(options.steps),
+          options.steps};
 }
 
 BenchResult measure(const BenchOptions& options, const Config& config, TrainingStep& step) {
