@@ -166,7 +166,8 @@ class LinearCrossEntropy final : public Op {
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     if (const auto sketch = kept_gradient(node, "dlogits")) {
       if (pullback.wanted(1)) {
-        sketch->write(ctx, pullback.target(1), node.module(), pullback.dy());
+        sketch->write(ctx, pullback.target(1), node.module(), pullback.dy(),
+                      options_.is_weight_shared ? nullptr : ctx.factor_exchange());
       }
       give_dx(ctx, node, pullback, node.residual("dx"));
       return;
