@@ -168,9 +168,10 @@ class Tape::NodePullback final : public Pullback {
       return;
     }
     const Origin& to = node_.inputs_facts_[input].origin;
-    const bool is_timed = ctx_.timer() != nullptr && !is_handed_on(dx);
+    const bool is_same = ctx_.timer() != nullptr && is_handed_on(dx);
+    hands_on_ = hands_on_ || is_same;
     tape_.add_cotangent(to, std::move(dx));
-    if (is_timed) {
+    if (ctx_.timer() != nullptr && !is_same) {
       made_.push_back(tape_.node_at(to).cotangents_[static_cast<std::size_t>(to.output)]);
     }
   }
@@ -221,7 +222,8 @@ class Tape::NodePullback final : public Pullback {
 
   /// Tells a timer that the rule has run.
   void end(StepTimer& timer) {
-    Tensors cotangents = node_.cotangents_;
+    const bool is_idle = hands_on_ && made_.empty();  // nothing was read
+    Tensors cotangents = is_idle ? Tensors{} : node_.cotangents_;
     std::move(made_.begin(), made_.end(), std::back_inserter(cotangents));
     timer.end_backward(node_, cotangents);
   }
@@ -240,7 +242,10 @@ class Tape::NodePullback final : public Pullback {
   const std::vector<char>& is_reached_;
   Parameters parameters_;
   std::int64_t basis_size_;
-  Tensors made_;  // for the inputs, where somebody times: sparse ones are left out
+  // Where somebody times: whether cotangents of inputs are those of outputs, and the other ones,
+  // but for sparse gradients.
+  bool hands_on_ = false;
+  Tensors made_;
 };
 
 void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
