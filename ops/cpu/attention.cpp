@@ -170,6 +170,18 @@ Real softmax_scale(const AttentionShape& shape) {
   return 1 / std::sqrt(static_cast<Real>(shape.head_dim));
 }
 
+/// The same in two factors: products in f32 and f64 take it for nothing; fast ones in bf16 have no
+/// place for it, and scores are scaled as they are read.
+template <typename T>
+struct ScoreScale {
+  RealOf<T> in_product = 1;
+  RealOf<T> after = 1;
+
+  explicit ScoreScale(const AttentionShape& shape) {
+    (kIsNarrow<T> ? after : in_product) = softmax_scale<RealOf<T>>(shape);
+  }
+};
+
 /// Number of keys in [key_begin, key_begin + num_keys) that query `t` may see.
 std::int64_t visible(std::int64_t t, std::int64_t key_begin, std::int64_t num_keys) {
   return std::clamp<std::int64_t>(t - key_begin + 1, 0, num_keys);
@@ -215,20 +227,20 @@ void forward_block(const AttentionForward& args, const Operand<T>& operand, std:
   if constexpr (!kIsNarrow<T>) {
     sums = {o, width};
   }
+  const ScoreScale<T> scale(shape);
   std::fill_n(scratch.maximum, num_queries, -std::numeric_limits<Real>::infinity());
   std::fill_n(scratch.sum, num_queries, Real{0});
 
   for (std::int64_t k0 = 0; k0 < q0 + num_queries; k0 += kKeyBlock) {
     const std::int64_t num_keys = std::min(kKeyBlock, q0 + num_queries - k0);
-    gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
+    gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, scale.in_product,
          Matrix<const T>{qkv.query(head, q0), qkv.stride},
          {qkv.key(kv_head, k0), qkv.stride, Transpose::kYes}, Real{0},
          Matrix<Real>{scratch.scores, num_keys});
     for (std::int64_t i = 0; i < num_queries; ++i) {
-      const Real shrink =
-          softmax_row(scratch.scores + i * num_keys, softmax_scale<Real>(shape),
-                      scratch.narrow_scores + i * num_keys, visible(q0 + i, k0, num_keys), num_keys,
-                      scratch.maximum[i], scratch.sum[i]);
+      const Real shrink = softmax_row(
+          scratch.scores + i * num_keys, scale.after, scratch.narrow_scores + i * num_keys,
+          visible(q0 + i, k0, num_keys), num_keys, scratch.maximum[i], scratch.sum[i]);
       if (k0 > 0) {
         Real* row = sums.data + i * sums.stride;
         for (std::int64_t d = 0; d < shape.head_dim; ++d) {
@@ -347,7 +359,7 @@ void backward_head(const AttentionBackward& args, const BackwardOperands<T>& ope
   const std::int64_t group = shape.heads / shape.kv_heads;
   const std::int64_t kv_head = head / group;
   const std::int64_t width = shape.width();
-  const Real scale = softmax_scale<Real>(shape);
+  const ScoreScale<T> scale(shape);
   const QkvHeads<const T> qkv(operands.qkv.of(batch), shape);
   const Real* lse = args.lse.data<Real>() + (batch * shape.heads + head) * seq_len;
   const Scratch<T> scratch(args.workspace, operands.shared);
@@ -370,7 +382,7 @@ void backward_head(const AttentionBackward& args, const BackwardOperands<T>& ope
     const std::int64_t num_keys = std::min(kKeyBlock, seq_len - k0);
     for (std::int64_t q0 = k0 / kQueryBlock * kQueryBlock; q0 < seq_len; q0 += kQueryBlock) {
       const std::int64_t num_queries = std::min(kQueryBlock, seq_len - q0);
-      gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, Real{1},
+      gemm({.m = num_queries, .n = num_keys, .k = shape.head_dim}, scale.in_product,
            Matrix<const T>{qkv.query(head, q0), qkv.stride},
            {qkv.key(kv_head, k0), qkv.stride, Transpose::kYes}, Real{0},
            Matrix<Real>{probabilities, num_keys});
@@ -381,7 +393,7 @@ void backward_head(const AttentionBackward& args, const BackwardOperands<T>& ope
         const Real row_lse = lse[q0 + i];
 #pragma omp simd
         for (std::int64_t j = 0; j < num_visible; ++j) {
-          const Real e = vector_exp(scale * row[j] - row_lse);
+          const Real e = vector_exp(scale.after * row[j] - row_lse);
           row[j] = e;
           put(narrow[j], e);
         }
@@ -410,13 +422,13 @@ void backward_head(const AttentionBackward& args, const BackwardOperands<T>& ope
           const Real row_delta = delta[i];
 #pragma omp simd
           for (std::int64_t j = 0; j < num_keys; ++j) {
-            put(ds[j], scale * pr[j] * (dp[j] - row_delta));
+            put(ds[j], scale.after * pr[j] * (dp[j] - row_delta));
           }
         }
-        gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, Real{1},
+        gemm({.m = num_queries, .n = shape.head_dim, .k = num_keys}, scale.in_product,
              Matrix<const T>{scratch.narrow_dscores, num_keys}, {qkv.key(kv_head, k0), qkv.stride},
              keep_q, sums.query.from(q0));
-        gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, Real{1},
+        gemm({.m = num_keys, .n = shape.head_dim, .k = num_queries}, scale.in_product,
              Matrix<const T>{scratch.narrow_dscores, num_keys, Transpose::kYes},
              {qkv.query(head, q0), qkv.stride}, keep_kv, sums.key.from(k0));
       }
