@@ -8,6 +8,8 @@
 namespace ghost {
 namespace {
 
+constexpr std::int64_t kParallelPixels = 1 << 14;
+
 std::string name_of(const std::vector<std::filesystem::path>& files) {
   const std::string first = files.front().string();
   return files.size() == 1 ? first : fmt::format("{} and {} more", first, files.size() - 1);
@@ -91,6 +93,8 @@ void ImageBatches::fill(const BatchPosition& position, std::span<float> inputs,
       "batch of {} numbers and {} labels; expected {} x {} and {}", inputs.size(), targets.size(),
       batch_size_, count, batch_size_);
   const std::int64_t turn = position.number();
+  // Of a small network's step this would be some percent on one thread. Nothing in it can fail.
+#pragma omp parallel for schedule(static) if (batch_size_ * count > kParallelPixels)
   for (std::int64_t row = 0; row < batch_size_; ++row) {
     const std::int64_t image = image_at(turn * batch_size_ + row);
     set_.read(image, inputs.subspan(static_cast<std::size_t>(row * count),

@@ -18,7 +18,8 @@ Tensor LayeredModel::readout_loss(Context& ctx, const Tensor& features,
                                   const Tensor& targets) const {
   const Tensor x = final_norm(ctx, features);
   const Context::Scope scope(ctx, "head");
-  return linear_cross_entropy(ctx, x, ctx.use(head()), targets, {.vocab_size = vocab_size()});
+  return linear_cross_entropy(ctx, x, ctx.use(head()), targets,
+                              {.vocab_size = vocab_size(), .is_weight_shared = is_head_tied()});
 }
 
 Tensor LayeredModel::readout_logits(Context& ctx, const Tensor& features) const {

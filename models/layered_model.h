@@ -30,6 +30,8 @@ class LayeredModel : public LanguageModel {
   /// [..., C] -> [..., C]
   virtual Tensor final_norm(Context& ctx, const Tensor& x) const = 0;
   virtual Parameter& head() const = 0;
+  /// Whether the head is the embedding's matrix.
+  virtual bool is_head_tied() const = 0;
 
   /// Final norm and head: mean cross-entropy [1] of features [B, T, C], and their logits.
   Tensor readout_loss(Context& ctx, const Tensor& features, const Tensor& targets) const;

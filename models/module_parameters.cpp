@@ -14,13 +14,18 @@ Parameter* ModuleParameters::gain(std::string_view name, std::int64_t channels) 
 }
 
 Parameter* ModuleParameters::weight(std::string_view name, const Shape& shape, const Init& init) {
-  return &store_.declare(fmt::format("{}{}", prefix_, name), shape, Decay::kYes, init);
+  return &store_.declare(fmt::format("{}{}", prefix_, name), shape, Decay::kYes, init, precision_);
 }
 
 Parameter* ModuleParameters::undecayed(std::string_view name, const Shape& shape,
                                        const Init& init) {
   return &store_.declare(fmt::format("{}{}", prefix_, name), shape,
-                         decay_all_ ? Decay::kYes : Decay::kNo, init);
+                         decay_all_ ? Decay::kYes : Decay::kNo, init, precision_);
+}
+
+Parameter* ModuleParameters::steering(std::string_view name, const Shape& shape, const Init& init) {
+  return &store_.declare(fmt::format("{}{}", prefix_, name), shape,
+                         decay_all_ ? Decay::kYes : Decay::kNo, init, Precision::kValue);
 }
 
 Init uniform_init(double bound) {

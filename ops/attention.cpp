@@ -15,7 +15,7 @@ void launch(const Context& ctx, const Args& args) {
 
 // Scratch of the CPU's kernels; those of a GPU need none.
 Tensor workspace_for(const Context& ctx, const Shape& shape, DType dtype) {
-  return ctx.device().is_cuda() ? Tensor{} : ctx.empty(shape, dtype);
+  return ctx.device().is_cuda() ? Tensor{} : ctx.empty(shape, statistic_dtype(dtype));
 }
 
 class Attention final : public Op {
@@ -33,12 +33,13 @@ class Attention final : public Op {
     const std::int64_t seq_len = qkv.dim(1);
     Tensor o = ctx.empty({batch, seq_len, shape_.width()}, qkv.dtype());
     Tensor lse = ctx.empty({batch, shape_.heads, seq_len}, statistic_dtype(qkv.dtype()));
-    launch(ctx, AttentionForward{
-                    .qkv = qkv,
-                    .o = o,
-                    .lse = lse,
-                    .workspace = workspace_for(ctx, {cpu::attention_workspace()}, qkv.dtype()),
-                    .shape = shape_});
+    const std::int64_t scratch =
+        cpu::attention_forward_workspace(shape_, batch, seq_len, qkv.dtype());
+    launch(ctx, AttentionForward{.qkv = qkv,
+                                 .o = o,
+                                 .lse = lse,
+                                 .workspace = workspace_for(ctx, {scratch}, qkv.dtype()),
+                                 .shape = shape_});
     node.keep("qkv", qkv);
     node.keep("o", o);
     node.keep("lse", lse);
@@ -52,15 +53,17 @@ class Attention final : public Op {
     const Tensor qkv = node.residual("qkv");
     const Tensor lse = node.residual("lse");
     Tensor dqkv = ctx.empty(qkv.shape().with_first(dout.dim(0)), qkv.dtype());
-    launch(ctx, AttentionBackward{
-                    .qkv = qkv,
-                    .o = node.residual("o"),
-                    .lse = lse,
-                    .dout = dout,
-                    .dqkv = dqkv,
-                    .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
-                    .workspace = workspace_for(ctx, {cpu::attention_workspace()}, qkv.dtype()),
-                    .shape = shape_});
+    const std::int64_t scratch =
+        cpu::attention_backward_workspace(shape_, qkv.dim(0), qkv.dim(1), dout.dim(0), qkv.dtype());
+    launch(ctx,
+           AttentionBackward{.qkv = qkv,
+                             .o = node.residual("o"),
+                             .lse = lse,
+                             .dout = dout,
+                             .dqkv = dqkv,
+                             .delta = ctx.empty(lse.shape().with_first(dout.dim(0)), lse.dtype()),
+                             .workspace = workspace_for(ctx, {scratch}, qkv.dtype()),
+                             .shape = shape_});
     pullback.give(0, dqkv);
   }
 

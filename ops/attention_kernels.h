@@ -9,7 +9,7 @@ struct AttentionForward {
   Tensor qkv;        // [B, T, (H + 2 Hkv) D]
   Tensor o;          // [B, T, H D]
   Tensor lse;        // [B, H, T] statistic_dtype
-  Tensor workspace;  // CPU: attention_workspace() elements
+  Tensor workspace;  // CPU: attention_forward_workspace elements of statistic_dtype
   AttentionShape shape;
 };
 
@@ -20,7 +20,7 @@ struct AttentionBackward {
   Tensor dout;       // [P, B, T, H D]
   Tensor dqkv;       // [P, B, T, (H + 2 Hkv) D]
   Tensor delta;      // [P, B, H, T] statistic_dtype: rowsum(do * o)
-  Tensor workspace;  // CPU: attention_workspace() elements
+  Tensor workspace;  // CPU: attention_backward_workspace elements of statistic_dtype
   AttentionShape shape;
 };
 
@@ -29,14 +29,17 @@ struct CachedAttention {
   Tensor keys;         // [B, T_max, Hkv D], the new tokens are written to it
   Tensor values;       // [B, T_max, Hkv D]
   Tensor o;            // [B, T, H D]
-  Tensor workspace;    // CPU: [B, H, T_max] scores
+  Tensor workspace;    // CPU: [B, H, T_max] scores in statistic_dtype
   std::int64_t start;  // tokens in the cache before these T
   AttentionShape shape;
 };
 
 namespace cpu {
-/// Elements of scratch that all threads need together.
-std::int64_t attention_workspace();
+/// Elements of scratch that all threads need together, for elements of `dtype`.
+std::int64_t attention_forward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                         std::int64_t seq_len, DType dtype);
+std::int64_t attention_backward_workspace(const AttentionShape& shape, std::int64_t batch,
+                                          std::int64_t seq_len, std::int64_t basis, DType dtype);
 void attention(const AttentionForward& args);
 void attention(const AttentionBackward& args);
 void attention(const CachedAttention& args);

@@ -60,10 +60,11 @@ DenseMatrix::DenseMatrix(std::int64_t rows, std::int64_t columns, std::vector<do
 
 DenseMatrix DenseMatrix::from(const Tensor& x, std::int64_t first, std::int64_t count) {
   DenseMatrix out(x.dim(0), count);
-  visit_real(x.dtype(), [&]<typename T>() {
+  visit_floating(x.dtype(), [&]<typename T>() {
     const T* row = x.data<T>() + first;
     for (std::int64_t r = 0; r < out.rows(); ++r, row += x.dim(1)) {
-      std::copy(row, row + count, out.elements_.begin() + r * count);
+      std::transform(row, row + count, out.elements_.begin() + r * count,
+                     [](T value) { return to_double(value); });
     }
   });
   return out;

@@ -17,7 +17,7 @@ class DenseMatrix {
   /// Zeros.
   DenseMatrix(std::int64_t rows, std::int64_t columns);
   DenseMatrix(std::int64_t rows, std::int64_t columns, std::vector<double> elements);
-  /// Columns [first, first + count) of a matrix [rows, n] of f32 or f64 on the CPU.
+  /// Columns [first, first + count) of a matrix [rows, n] of f32, f64 or bf16 on the CPU.
   static DenseMatrix from(const Tensor& x, std::int64_t first, std::int64_t count);
   static DenseMatrix from(const Tensor& x) { return from(x, 0, x.dim(1)); }
 

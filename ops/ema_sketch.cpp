@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "engine/autograd/state_store.h"
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
+#include "ops/in_dtype.h"
 #include "ops/launch_linear.h"
 #include "ops/linear_cross_entropy_kernels.h"
 #include "ops/rank_controller.h"
@@ -31,9 +33,11 @@ std::int64_t num_layers(const StateStore& store) {
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
 
 Tensor tensor_of(const Context& ctx, const DenseMatrix& matrix, DType dtype) {
-  const Tensor out = ctx.empty({matrix.rows(), matrix.columns()}, dtype);
-  matrix.copy_to(out);
-  return out;
+  const Tensor out = ctx.empty({matrix.rows(), matrix.columns()}, statistic_dtype(dtype));
+  const Tensor place = host_place(out);
+  matrix.copy_to(place);
+  copy(out, place);
+  return in_dtype(ctx, out, dtype);
 }
 
 /// A gradient of zero.
@@ -60,9 +64,6 @@ EmaSketch::EmaSketch(Context& ctx, const Tensor& x, const EmaSketchConfig& confi
       channels_(x.dim(-1)),
       dtype_(x.dtype()),
       is_dry_(ctx.device().is_dry) {
-  GHOST_CHECK(ctx.device().is_cpu(),
-              "keep: ema_sketch of the input of {} has no kernels for {}; expected device cpu",
-              place.module, ctx.device().name());
   GHOST_CHECK(ctx.state_store() != nullptr,
               "keep: ema_sketch of the input of {} has nowhere to remember", place.module);
   StateStore& store = *ctx.state_store();
@@ -113,11 +114,12 @@ void EmaSketch::update(const Context& ctx, StateStore& store, const std::string&
     const bool has_errors = config_.control.adaptive == AdaptiveRank::kError;
     const TwoSidedSketch::Sizes sizes{
         .k = config_.k(rank_), .s = config_.s(rank_), .errors = has_errors ? kErrorMaps : 0};
-    two_sided_.emplace(store, name, sizes, names_, layer_, rows_, channels_, dtype_);
-    two_sided_->update(ctx, batch.rows, config_.beta);
+    const DType state = statistic_dtype(dtype_);
+    two_sided_.emplace(store, name, sizes, names_, layer_, rows_, channels_, state);
+    two_sided_->update(ctx, in_dtype(ctx, batch.rows, state), config_.beta);
     return;
   }
-  sketch_.emplace(store, name, layout(), channels_, dtype_);
+  sketch_.emplace(store, name, layout(), channels_, statistic_dtype(dtype_));
   sketch_->update(ctx, batch.rows, draw_probes(ctx, layout(), names_, first_row_, rows_, dtype_),
                   {.beta = config_.beta,
                    .weight = batch.weight,
@@ -144,7 +146,7 @@ std::int64_t EmaSketch::find_rows(std::string_view module, std::int64_t micro_st
 void EmaSketch::find_batch(StateStore& store, const std::string& name) {
   const bool is_new = !store.find(name + kBatchSuffix).defined();
   const std::int64_t number = is_new ? num_layers(store) : 0;
-  batch_ = store.get(name + kBatchSuffix, {4}, DType::kF64, MemoryTag::kSketches);
+  batch_ = store.get_on_host(name + kBatchSuffix, {4}, MemoryTag::kSketches);
   if (double* known = batch_.data<double>()) {
     if (is_new) {
       known[0] = static_cast<double>(number);
@@ -187,9 +189,11 @@ std::int64_t EmaSketch::updates() const {
   return is_two_sided() ? two_sided_->updates() : sketch_->updates();
 }
 
-RebuiltInput EmaSketch::lifted(const Context& ctx) const {
-  const Tensor probes =
-      draw_probes(ctx, sketch_->layout(), names_, /*first_row=*/0, probe_rows_, DType::kF64);
+RebuiltInput EmaSketch::lifted() const {
+  // Those that the products met: bf16's are rounded by far more than they agree.
+  const Context host(Device{});
+  const Tensor probes = draw_probes(host, sketch_->layout(), names_, /*first_row=*/0, probe_rows_,
+                                    dtype_ == DType::kBF16 ? dtype_ : DType::kF64);
   RebuiltInput out = lift(DenseMatrix::from(probes), sketch_->all());
   out.u = out.u.rows_between(first_row_, first_row_ + rows_);
   out.v.scale(bias_correction(config_.beta, updates()));
@@ -219,7 +223,7 @@ EmaSketch::Factors EmaSketch::factors(const Context& ctx) const {
   switch (config_.mode) {
     case EmaSketchMode::kLift:
     case EmaSketchMode::kStack: {
-      const RebuiltInput rebuilt = lifted(ctx);
+      const RebuiltInput rebuilt = lifted();
       return {.u = tensor_of(ctx, rebuilt.u, dtype_), .v = tensor_of(ctx, rebuilt.v, dtype_)};
     }
     case EmaSketchMode::kTropp: {
@@ -272,7 +276,8 @@ double ema_sketch_error(const StateStore& store) {
   double sum = 0;
   for (const auto& [name, state] : store.all()) {
     if (is_batch(name) && state.raw() != nullptr) {
-      sum += state.data<double>()[3] * state.data<double>()[3];
+      const Tensor host = on_host(state);  // a checkpoint's may still be on the device
+      sum += host.data<double>()[3] * host.data<double>()[3];
     }
   }
   return std::sqrt(sum);
@@ -303,7 +308,13 @@ EmaGradient::EmaGradient(const Context& ctx, std::shared_ptr<const EmaSketch> sk
   factors_.v.storage()->retag(MemoryTag::kSketches);
 }
 
-void EmaGradient::form(const std::function<void(const LogitsSketch&)>& fill) {
+void EmaGradient::form(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill) {
+  if (ctx.device().is_cuda() && !ctx.device().is_dry) {
+    dispatch(
+        ctx, [] {}, [&] { form_on_gpu(ctx, fill); });
+    factors_.u = {};
+    return;
+  }
   const RowBins all = covering_bins(factors_.u.dim(0));
   std::vector<double> matrix;  // u^T
   if (factors_.u.raw() != nullptr) {

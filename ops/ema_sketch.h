@@ -26,7 +26,8 @@ inline constexpr std::string_view kEmaSketchPrefix = "ema_sketch.at.";
 /// The sketches live in the context's StateStore and stay from step to step; the residual itself
 /// holds nothing. In these cases it holds A as it is, and dW is exact: A is the input of the
 /// network, A is the batch with which `two_qr` begins, a short batch is dropped, or averages still
-/// fill and `warmup` is exact. Runs on the CPU.
+/// fill and `warmup` is exact. Sketches of bf16 are f32. They are updated where A is; what is
+/// rebuilt of them is factorised on the host in f64, so a GPU's step waits for it once a layer.
 /// source  Antil and Verma 2025, arXiv:2510.00442, as far as it is known; docs/ema_sketch.md
 class EmaSketch final : public ResidualSketch {
  public:
@@ -35,8 +36,8 @@ class EmaSketch final : public ResidualSketch {
     bool is_network_input = false;
     std::shared_ptr<const EmaSketch> previous;  // of the linear before it in this pass, or null
   };
-  /// x [..., d]; takes it into the sketches. Throws ghost::Error without a StateStore, on a GPU,
-  /// and for more rows than the first batch had.
+  /// x [..., d]; takes it into the sketches. Throws ghost::Error without a StateStore and for more
+  /// rows than the first batch had.
   EmaSketch(Context& ctx, const Tensor& x, const EmaSketchConfig& config, const Place& place);
 
   /// Of the sketches, and of A where it is held.
@@ -73,7 +74,7 @@ class EmaSketch final : public ResidualSketch {
   bool is_warming_up() const;
   void hold(const Tensor& x);
   std::int64_t num_probes() const { return sketch_->layout().columns(); }
-  RebuiltInput lifted(const Context& ctx) const;
+  RebuiltInput lifted() const;
   const OperatorChain& chain() const;
   std::int64_t updates() const;
 
@@ -85,7 +86,8 @@ class EmaSketch final : public ResidualSketch {
   std::int64_t channels_ = 0;
   std::int64_t first_row_ = 0;  // of the probes
   std::int64_t probe_rows_ = 0;
-  Tensor batch_;  // the store's: number of the layer, rows, batches of a step, error
+  // The store's, on the host: number of the layer, rows, batches of a step, error.
+  Tensor batch_;
   DType dtype_ = DType::kF32;
   bool is_dry_ = false;
   bool is_skipped_ = false;
@@ -114,11 +116,13 @@ class EmaGradient final : public ResidualSketch {
   std::int64_t bytes() const override { return values_.bytes() + factors_.v.bytes(); }
 
   /// As GradientSketch::form.
-  void form(const std::function<void(const LogitsSketch&)>& fill);
-  /// dW [V, d] times `cotangent`, one number.
+  void form(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
+  /// dW [V, d] times `cotangent`, one number. Waits for a GPU.
   void write(Context& ctx, const GradientTarget& dweight, const Tensor& cotangent) const;
 
  private:
+  void form_on_gpu(const Context& ctx, const std::function<void(const LogitsSketch&)>& fill);
+
   std::shared_ptr<const EmaSketch> sketch_;
   EmaSketch::Factors factors_;
   Tensor values_;  // [R, V]

@@ -10,7 +10,8 @@ struct GatherRows {
   Tensor x;                        // [rows, first_column + C or more]
   std::int64_t first_column = 0;   // with `out`
   const RowBins* bins = nullptr;   // entries point into x
-  Tensor out;                      // [bins->num_outputs, C]; undefined without outputs: C is all
+  Tensor out;                      // [bins->num_outputs, C] in statistic_dtype of x; undefined
+                                   // without outputs: C is all
   bool accumulate = false;         // into out
   double* squared_norm = nullptr;  // grows by |x|^2; null: not asked for
   Tensor column_sums;              // [C], or undefined: not asked for

@@ -58,7 +58,8 @@ CrossEntropyPieces cut_pieces(std::int64_t rows, std::int64_t vocab_size, std::i
     pieces.strip_columns = vocab_size;  // one piece, on all threads
   } else {
     const std::int64_t strips = quotient(quotient(vocab_size, columns), kParts) * kParts;
-    pieces.strip_columns = quotient(quotient(vocab_size, strips), 16) * 16;
+    // Where it is no multiple of 64, oneDNN's product for the weight takes three times as long.
+    pieces.strip_columns = quotient(quotient(vocab_size, strips), 64) * 64;
   }
   pieces.num_strips = quotient(vocab_size, pieces.strip_columns);
   pieces.num_parts = std::min(kParts, pieces.num_strips);
@@ -109,12 +110,13 @@ class LinearCrossEntropy final : public Op {
     const DType statistic = statistic_dtype(rows.x.dtype());
     const Tensor count = count_targets(ctx, rows);
     const Shape strips({pieces.num_strips, pieces.chunk_rows});
-    const CrossEntropyLoss losses{.in = rows,
-                                  .pieces = pieces,
-                                  .losses = ctx.empty(rows.targets.shape(), statistic),
-                                  .exponentials = logits_scratch(ctx, rows, pieces, hold),
-                                  .maxima = ctx.empty(strips, statistic),
-                                  .sums = ctx.empty(strips, statistic)};
+    const CrossEntropyLoss losses{
+        .in = rows,
+        .pieces = pieces,
+        .losses = ctx.empty(rows.targets.shape(), statistic),
+        .exponentials = logits_scratch(ctx, pieces, hold, logits_dtype(ctx, rows)),
+        .maxima = ctx.empty(strips, statistic),
+        .sums = ctx.empty(strips, statistic)};
     ctx.count_gemm(logits_shape(rows));
     node.keep("weight", node.input(1));
     node.keep("targets", is_sketched ? Tensor{} : node.input(2));
@@ -136,7 +138,7 @@ class LinearCrossEntropy final : public Op {
       };
       if (is_rebuilt) {
         const auto sketch = std::make_shared<EmaGradient>(ctx, ema_sketch, rows.weight.dim(0));
-        sketch->form(form);
+        sketch->form(ctx, form);
         node.keep_sketch("dlogits", sketch);
       } else {
         keep_linear_input(ctx, node, "x", node.input(0));
@@ -164,7 +166,8 @@ class LinearCrossEntropy final : public Op {
   void backward(Context& ctx, const Node& node, Pullback& pullback) const override {
     if (const auto sketch = kept_gradient(node, "dlogits")) {
       if (pullback.wanted(1)) {
-        sketch->write(ctx, pullback.target(1), node.module(), pullback.dy());
+        sketch->write(ctx, pullback.target(1), node.module(), pullback.dy(),
+                      options_.is_weight_shared ? nullptr : ctx.factor_exchange());
       }
       give_dx(ctx, node, pullback, node.residual("dx"));
       return;
@@ -231,11 +234,15 @@ class LinearCrossEntropy final : public Op {
     return are_few && (ctx.device().is_cuda() ||
                        pieces_of(ctx, rows, Hold::kChunk).chunk_rows == rows.x.dim(0));
   }
-  static Tensor logits_scratch(const Context& ctx, const CrossEntropyRows& rows,
-                               const CrossEntropyPieces& pieces, Hold hold) {
+  static Tensor logits_scratch(const Context& ctx, const CrossEntropyPieces& pieces, Hold hold,
+                               DType dtype) {
     return ctx.empty({hold == Hold::kChunk ? pieces.num_strips : pieces.num_parts,
                       pieces.chunk_rows, pieces.strip_columns},
-                     rows.x.dtype());
+                     dtype);
+  }
+  /// Of logits: a GPU's products write them in the dtype of x, a CPU keeps their sums.
+  static DType logits_dtype(const Context& ctx, const CrossEntropyRows& rows) {
+    return ctx.device().is_cuda() ? rows.x.dtype() : statistic_dtype(rows.x.dtype());
   }
   static GemmShape logits_shape(const CrossEntropyRows& rows) {
     return {.m = rows.x.dim(0), .n = rows.weight.dim(0), .k = rows.weight.dim(1)};
@@ -259,13 +266,18 @@ class LinearCrossEntropy final : public Op {
     gradient.pieces = pieces;
     gradient.count = count;
     if (!gradient.dlogits.defined()) {
-      gradient.dlogits = logits_scratch(ctx, rows, pieces, Hold::kPieces);
+      gradient.dlogits = logits_scratch(ctx, pieces, Hold::kPieces, rows.x.dtype());
+    }
+    const DType dtype = logits_dtype(ctx, rows);
+    if (!gradient.exponentials.defined()) {
+      gradient.logits = dtype == rows.x.dtype() ? gradient.dlogits
+                                                : logits_scratch(ctx, pieces, Hold::kPieces, dtype);
     }
     if (gradient.dx.defined()) {
       ctx.count_gemm({.m = shape.m, .n = shape.k, .k = shape.n});
     }
     if (gradient.dx.defined() && !ctx.device().is_cuda()) {
-      gradient.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, rows.x.dtype());
+      gradient.dx_parts = ctx.empty({pieces.num_parts, pieces.chunk_rows, shape.k}, dtype);
     }
     if (gradient.dweight.defined()) {
       ctx.count_gemm({.m = shape.n, .n = shape.k, .k = shape.m});

@@ -8,6 +8,7 @@ namespace ghost {
 struct CrossEntropyOptions {
   std::int32_t ignore_index = -1;  // rows with this target carry no loss and no gradient
   std::int64_t vocab_size = 0;     // rows of the weight from here on are padding; 0: none are
+  bool is_weight_shared = false;   // with other ops: its gradient is not summed by factors
 };
 
 /// Output head and loss in one op, by pieces (a chunk of rows, a strip of the vocabulary): logits
@@ -17,7 +18,7 @@ struct CrossEntropyOptions {
 ///
 /// with W without its padding rows, whose gradient is 0.
 ///
-/// x        [..., C]  f32 or f64, on a GPU f32 or bf16
+/// x        [..., C]  f32, bf16 or f64
 /// weight   [V, C]    dtype of x
 /// targets  [...]     i32, as many as rows of x
 /// returns  loss [1], f32 where x is bf16

@@ -76,8 +76,10 @@ struct CrossEntropyGradient {
   const LogitsSketch* sketch = nullptr;
   Tensor exponentials;  // held by CrossEntropyLoss; undefined: logits are made again
   Tensor maxima;        // likewise
-  Tensor dlogits;       // [parts, chunk_rows, strip_columns], scratch
-  Tensor dx_parts;      // [parts, chunk_rows, C], scratch; not used on a GPU
+  Tensor dlogits;       // [parts, chunk_rows, strip_columns] in dtype of x, scratch
+  // On a CPU, in statistic_dtype of x:
+  Tensor logits;    // as dlogits, which may be the same; undefined where exponentials are held
+  Tensor dx_parts;  // [parts, chunk_rows, C], scratch
 };
 
 /// Both in one go, chunk by chunk, with exponentials that are held. On a GPU dlogits take their

@@ -24,6 +24,13 @@ auto fields(Input& in) {
                     &in.initial.ssm, &in.initial.k, &in.initial.v};
 }
 
+// Steps, decays, what steers the state and the states themselves are never bf16.
+bool is_precise(std::size_t i) {
+  return kNames[i] == "a" || kNames[i] == "dt" || kNames[i] == "q_bias" || kNames[i] == "k_bias" ||
+         kNames[i] == "d" || i >= kFirstState;
+}
+DType dtype_of(std::size_t i, DType of_v) { return is_precise(i) ? statistic_dtype(of_v) : of_v; }
+
 bool is_weight(std::size_t i) { return i >= kFirstWeight && i < kFirstState; }
 
 // q and k come from norms and can be made again; v is a projection as it is.
@@ -108,19 +115,20 @@ class Mamba3Core final : public Op {
     }
     const Mamba3Size n = size_of(in, options_.chunk);
     const DType dtype = in.v.dtype();
+    const DType of_state = statistic_dtype(dtype);
     const auto shapes = shapes_of(n);
     const Tensor o = ctx.empty({n.batch, n.seq_len, n.ranks, n.heads, n.head_dim}, dtype);
-    const Mamba3State state{.angle = ctx.empty(shapes[kFirstState], dtype),
-                            .ssm = ctx.empty(shapes[kFirstState + 1], dtype),
-                            .k = ctx.empty(shapes[kFirstState + 2], dtype),
-                            .v = ctx.empty(shapes[kFirstState + 3], dtype)};
-    launch(ctx, Mamba3CoreForward{
-                    .in = in,
-                    .o = o,
-                    .state = state,
-                    .workspace = workspace_for(ctx, cpu::mamba3_core_forward_workspace(n), dtype),
-                    .size = n,
-                    .pairing = options_.pairing});
+    const Mamba3State state{.angle = ctx.empty(shapes[kFirstState], of_state),
+                            .ssm = ctx.empty(shapes[kFirstState + 1], of_state),
+                            .k = ctx.empty(shapes[kFirstState + 2], of_state),
+                            .v = ctx.empty(shapes[kFirstState + 3], of_state)};
+    launch(ctx, Mamba3CoreForward{.in = in,
+                                  .o = o,
+                                  .state = state,
+                                  .workspace = workspace_for(
+                                      ctx, cpu::mamba3_core_forward_workspace(n), of_state),
+                                  .size = n,
+                                  .pairing = options_.pairing});
     return {o, state.angle, state.ssm, state.k, state.v};
   }
 
@@ -144,7 +152,7 @@ class Mamba3Core final : public Op {
     }
     args.size = size_of(args.in, options_.chunk);
     args.workspace = workspace_for(ctx, cpu::mamba3_core_backward_workspace(args.size, basis),
-                                   args.in.v.dtype());
+                                   statistic_dtype(args.in.v.dtype()));
     launch(ctx, args);
     for (std::size_t i = 0; i < kNumInputs; ++i) {
       if (!is_weight(i)) {
@@ -198,8 +206,9 @@ void check(const Mamba3CoreInput& in, const Mamba3CoreOptions& options) {
     GHOST_CHECK(x.shape() == shapes[i],
                 "shape mismatch in mamba3_core: {} {} against q {} and v {}; expected {}",
                 kNames[i], x.shape(), in.q.shape(), in.v.shape(), shapes[i]);
-    GHOST_CHECK(x.dtype() == in.v.dtype(), "mamba3_core: {} is {}; expected the dtype of v, {}",
-                kNames[i], dtype_name(x.dtype()), dtype_name(in.v.dtype()));
+    const DType expected = dtype_of(i, in.v.dtype());
+    GHOST_CHECK(x.dtype() == expected, "mamba3_core: {} is {}; expected {} where v is {}",
+                kNames[i], dtype_name(x.dtype()), dtype_name(expected), dtype_name(in.v.dtype()));
   }
 }
 

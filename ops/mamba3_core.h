@@ -10,7 +10,8 @@ enum class RotaryPairing {
   kHalves,    // m with m + N / 2: MIMO
 };
 
-/// What the past leaves for the next token. None of the four is defined, or all are.
+/// What the past leaves for the next token: f32, or f64 where v is f64. None of the four is
+/// defined, or all are.
 struct Mamba3State {
   Tensor angle;  // [B, H, S] Phi, within [0, 2 pi)
   Tensor ssm;    // [B, H, P, N]
@@ -26,13 +27,13 @@ struct Mamba3CoreInput {
   Tensor q;             // [B, T, R, G, N] normed C
   Tensor k;             // [B, T, R, G, N] normed B
   Tensor v;             // [B, T, H, P] the projected x
-  Tensor a;             // [B, T, H] logarithm of the decay, <= 0
-  Tensor dt;            // [B, T, H] > 0
+  Tensor a;             // [B, T, H] logarithm of the decay, <= 0; dtype of the states
+  Tensor dt;            // [B, T, H] > 0; dtype of the states
   Tensor trap;          // [B, T, H] lambda = sigmoid(trap)
   Tensor angle;         // [B, T, S] rates before tanh, shared by the heads
-  Tensor q_bias;        // [H, R, N] weight
-  Tensor k_bias;        // [H, R, N] weight
-  Tensor d;             // [H] weight
+  Tensor q_bias;        // [H, R, N] weight; dtype of the states
+  Tensor k_bias;        // [H, R, N] weight; dtype of the states
+  Tensor d;             // [H] weight; dtype of the states
   Tensor mimo_x;        // [H, R, P] weight, or undefined: all ones
   Mamba3State initial;  // undefined: zeros
 };
@@ -57,8 +58,8 @@ struct Mamba3CoreOutput {
 ///   o_{t,r} = h_t q_{t,r} + D x_{t,r}
 ///
 /// Runs in chunks of tokens as matrix products; token t - 1 and before do not depend on token t,
-/// bit by bit. Everything has the dtype of v: f32 or f64.
-/// returns o and the state after token T - 1, all of which have cotangents
+/// bit by bit. What is not said to have another dtype has that of v: f32, bf16 or f64.
+/// returns o, dtype of v, and the state after token T - 1, all of which have cotangents
 /// keeps   q, k (attention_qkv), v (activation_input), the other inputs (statistic, parameter);
 ///         backward computes the states again
 /// throws  ghost::Error when a shape or dtype does not fit the others

@@ -26,8 +26,8 @@ class Mamba3DecayOp final : public Op {
 
   Tensors forward(Context& ctx, Node& node) const override {
     const Tensor& dd_dt = node.input(0);
-    Tensor dt = ctx.empty_like(dd_dt);
-    Tensor a = ctx.empty_like(dd_dt);
+    Tensor dt = ctx.empty(dd_dt.shape(), statistic_dtype(dd_dt.dtype()));
+    Tensor a = ctx.empty_like(dt);
     launch(ctx, Mamba3DecayForward{.dd_dt = dd_dt,
                                    .dd_a = node.input(1),
                                    .dt_bias = node.input(2),
@@ -51,11 +51,12 @@ class Mamba3DecayOp final : public Op {
                              .grad_a = pullback.dy(1),
                              .options = options_};
     // A GPU adds up the bias's from those of dd_dt.
+    const Shape& shape = args.grad_dt.shape();
     if (pullback.wanted(0) || (pullback.wanted(2) && ctx.device().is_cuda())) {
-      args.grad_dd_dt = ctx.empty_like(args.grad_dt);
+      args.grad_dd_dt = ctx.empty(shape, args.dd_dt.dtype());
     }
     if (pullback.wanted(1)) {
-      args.grad_dd_a = ctx.empty_like(args.grad_dt);
+      args.grad_dd_a = ctx.empty(shape, args.dd_dt.dtype());
     }
     if (pullback.wanted(2)) {
       const GradientTarget target = pullback.target(2);
@@ -87,9 +88,13 @@ Mamba3Decay mamba3_decay(Context& ctx, const Tensor& dd_dt, const Tensor& dd_a,
   GHOST_CHECK(dt_bias.shape() == bias,
               "shape mismatch in mamba3_decay: dt_bias {} against dd_dt {}; expected {}",
               dt_bias.shape(), dd_dt.shape(), bias);
-  GHOST_CHECK(dd_a.dtype() == dd_dt.dtype() && dt_bias.dtype() == dd_dt.dtype(),
-              "mamba3_decay: dd_a and dt_bias must have the dtype of dd_dt, {}",
+  GHOST_CHECK(dd_a.dtype() == dd_dt.dtype(),
+              "mamba3_decay: dd_a is {}; expected the dtype of dd_dt, {}", dtype_name(dd_a.dtype()),
               dtype_name(dd_dt.dtype()));
+  const DType precise = statistic_dtype(dd_dt.dtype());
+  GHOST_CHECK(dt_bias.dtype() == precise,
+              "mamba3_decay: dt_bias is {}; expected {} where dd_dt is {}",
+              dtype_name(dt_bias.dtype()), dtype_name(precise), dtype_name(dd_dt.dtype()));
   const Tensors out = ctx.run(std::make_shared<Mamba3DecayOp>(options), {dd_dt, dd_a, dt_bias});
   return {.dt = out[0], .a = out[1]};
 }

@@ -4,6 +4,7 @@
 
 namespace ghost {
 
+/// dt, a, their cotangents, dt_bias and its gradient are f32 where the others are bf16.
 struct Mamba3DecayForward {
   Tensor dd_dt;    // [B, T, H]
   Tensor dd_a;     // [B, T, H]

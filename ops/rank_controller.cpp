@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "engine/autograd/state_store.h"
+#include "engine/tensor/host.h"
 #include "ops/ema_sketch.h"
 
 namespace ghost {
@@ -52,7 +53,7 @@ bool RankController::observe_error(double error, double grad_norm) {
 }
 
 void RankController::save(StateStore& store) const {
-  const Tensor state = store.get(kControlName, {5}, DType::kF64, MemoryTag::kSketches);
+  const Tensor state = store.get_on_host(kControlName, {5}, MemoryTag::kSketches);
   if (double* place = state.data<double>()) {
     place[0] = static_cast<double>(rank_);
     place[1] = static_cast<double>(generation_);
@@ -66,7 +67,8 @@ RankController RankController::from(const StateStore& store, const EmaSketchConf
   RankController out(config.control, config.rank);
   const Tensor state = store.find(kControlName);
   if (state.defined() && state.raw() != nullptr) {
-    const double* place = state.data<double>();
+    const Tensor host = on_host(state);  // a checkpoint's is still on the device
+    const double* place = host.data<double>();
     out.rank_ = static_cast<std::int64_t>(place[0]);
     out.generation_ = static_cast<std::int64_t>(place[1]);
     out.best_ = place[2];
@@ -95,7 +97,7 @@ bool observe_ema_step(StateStore& store, const EmaSketchConfig& config, const Ep
   if (config.control.adaptive == AdaptiveRank::kOff) {
     return false;
   }
-  const Tensor state = store.get(kEpochName, {4}, DType::kF64, MemoryTag::kSketches);
+  const Tensor state = store.get_on_host(kEpochName, {4}, MemoryTag::kSketches);
   double* sums = state.data<double>();  // steps, loss, error, gradient norm
   sums[0] += 1;
   sums[1] += step.loss;

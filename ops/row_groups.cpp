@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/tensor/primitives.h"
+#include "ops/in_dtype.h"
 #include "ops/row_groups_kernels.h"
 
 namespace ghost {
@@ -58,13 +59,15 @@ void form_nearest_groups(const Context& ctx, const Tensor& x, const SketchConfig
   const std::int64_t codewords = groups.groups_of_block();
   const std::int64_t samples = std::min(rows, codewords * (is_trained ? config.samples : 1));
   const DType dtype = statistic_dtype(x.dtype());
+  // A CPU compares rows in the dtype of codewords.
+  const Tensor compared = ctx.device().is_cuda() ? x : in_dtype(ctx, x, dtype);
   Tensor features;
   if (has_labels || is_projected) {
     features = ctx.empty({blocks, rows, projection + (has_labels ? kLabelCode : 0)}, dtype);
   }
   const std::int64_t width = features.defined() ? features.dim(2) : channels;
   launch(ctx, NearestGroups{
-                  .x = x.reshape({rows, channels * blocks}),
+                  .x = compared.reshape({rows, channels * blocks}),
                   .labels = has_labels ? labels_of(ctx, config, rows) : Tensor{},
                   .features = features,
                   .drawn = drawn_samples(ctx, stream, rows, samples),

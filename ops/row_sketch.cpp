@@ -53,6 +53,18 @@ void find_norms(const Context& ctx, const Tensor& x, const Tensor& out) {
 
 Tensor as_rows(const Tensor& x) { return x.reshape({x.numel() / x.dim(-1), x.dim(-1)}); }
 
+/// Where a CPU sums up what `values` then hold, rounded once: `values` where they are no narrower.
+Tensor sums_for(const Context& ctx, const Tensor& values) {
+  const DType dtype = statistic_dtype(values.dtype());
+  return values.dtype() == dtype ? values : ctx.empty(values.shape(), dtype);
+}
+
+void round_sums(const Tensor& values, const Tensor& sums) {
+  if (values.dtype() != sums.dtype()) {
+    cast(values, sums);
+  }
+}
+
 /// Means of groups in place of rows of x, with -weight: one entry becomes one a level.
 RowBins minus_means(const RowBins& bins, const RowGroups& groups) {
   const std::uint16_t* of = groups.group_of.data<std::uint16_t>();
@@ -125,12 +137,14 @@ void RowSketch::sketch_all(const Context& ctx, const Tensor& x) {
       ctx,
       [&] {
         const RowBins bins = gradient_bins();
-        const Tensor out = is_dense() ? Tensor{} : values_;
+        const Tensor sums = sums_for(ctx, values_);
+        const Tensor out = is_dense() ? Tensor{} : sums;
         cpu::gather_rows(
             GatherRows{.x = x, .bins = &bins, .out = out, .squared_norm = &squared_norm_});
         if (is_dense()) {
-          multiply_dense(ctx, x, /*first_row=*/0, values_, /*accumulate=*/false);
+          multiply_dense(ctx, x, /*first_row=*/0, sums, /*accumulate=*/false);
         }
+        round_sums(values_, sums);
         gamma_ = gamma_of(squared_norm_, values_);
       },
       [&] { sketch_all_on_gpu(ctx, x); });
@@ -153,32 +167,34 @@ void RowSketch::sketch_groups(const Context& ctx, const Tensor& x, std::int64_t 
       hashed = hashed_bins(stream_, rows_, bins_left, config_.hash);
     }
     double* squared_norm = bins_left > 0 ? &squared_norm_ : nullptr;
+    const Tensor sums = sums_for(ctx, values_);
     cpu::for_each_block(groups_.blocks, [&](std::int64_t block) {
       const Tensor group_of = groups_.of_block(block);
       const RowBins bins = joined_bins(group_bins(group_of, groups_.groups_per_level), hashed);
-      const Tensor mu = means_of_block(block);
+      const Tensor mu = means_of_block(sums, block);
       cpu::gather_rows(GatherRows{.x = x,
                                   .first_column = block * values_.dim(1),
                                   .bins = &bins,
-                                  .out = bins_left > 0 ? values_ : mu,
+                                  .out = bins_left > 0 ? sums : mu,
                                   .squared_norm = squared_norm});
       cpu::row_groups(GroupMeans{
           .sums = mu, .group_of = group_of, .sweeps = sweeps, .squared_norm = squared_norm});
     });
     if (bins_left > 0) {
-      const Tensor remainder = values_.slice(num_groups(), values_.dim(0));
+      const Tensor remainder = sums.slice(num_groups(), sums.dim(0));
       const RowBins correction = minus_means(hashed, groups_);
       cpu::gather_rows(GatherRows{
-          .x = means_of_block(0), .bins = &correction, .out = remainder, .accumulate = true});
+          .x = means_of_block(sums, 0), .bins = &correction, .out = remainder, .accumulate = true});
       gamma_ = gamma_of(squared_norm_, remainder);
     }
+    round_sums(values_, sums);
   };
   dispatch(ctx, on_cpu, [&] { sketch_groups_on_gpu(ctx, x, sweeps); });
 }
 
-Tensor RowSketch::means_of_block(std::int64_t block) const {
+Tensor RowSketch::means_of_block(const Tensor& values, std::int64_t block) const {
   const std::int64_t groups = groups_.groups_of_block();
-  return values_.slice(block * groups, (block + 1) * groups);
+  return values.slice(block * groups, (block + 1) * groups);
 }
 
 // With P_i = |x_i| / sum of all: R draws by P with weight 1 / (R P_i) (`norm`), or the largest rows
@@ -338,9 +354,13 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
   const auto on_cpu = [&] {
     const RowBins piece =
         is_whole ? RowBins{} : bins_of_rows(bins_, first_row, first_row + dy.dim(0));
+    const Tensor sums = sums_for(ctx, values_);
+    GHOST_CHECK(is_whole || sums.dtype() == values_.dtype(),
+                "sketch of {} rows of {} in {}; expected all of them", dy.dim(0), sketch_->rows(),
+                dtype_name(values_.dtype()));
     GatherRows args{.x = dy,
                     .bins = is_whole ? &bins_ : &piece,
-                    .out = dense ? Tensor{} : values_,
+                    .out = dense ? Tensor{} : sums,
                     .accumulate = accumulate,
                     .squared_norm = &squared_norm_};
     if (dbias.has_value()) {
@@ -349,7 +369,7 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
     }
     cpu::gather_rows(args);
     if (sketch_->row_norms_.defined()) {
-      const Tensor norms = ctx.empty({dy.dim(0)}, dy.dtype());
+      const Tensor norms = ctx.empty({dy.dim(0)}, statistic_dtype(dy.dtype()));
       cpu::gather_rows(RowNorms{.x = dy, .out = norms});
       const std::vector<double> of_dy = values_in_f64(norms);
       const std::vector<double> of_x =
@@ -359,8 +379,9 @@ void GradientSketch::add(const Context& ctx, const Tensor& cotangent, std::int64
       }
     }
     if (dense) {
-      sketch_->multiply_dense(ctx, dy, first_row, values_, accumulate);
+      sketch_->multiply_dense(ctx, dy, first_row, sums, accumulate);
     }
+    round_sums(values_, sums);
   };
   dispatch(ctx, on_cpu, [&] { add_on_gpu(ctx, dy, first_row, dbias); });
 }
@@ -374,7 +395,8 @@ void GradientSketch::form(const Context& ctx,
   }
   std::vector<double> matrix;
   std::vector<double> row_squares;
-  LogitsSketch target{.bins = &bins_, .out = values_, .squared_norm = &squared_norm_};
+  const Tensor sums = sums_for(ctx, values_);
+  LogitsSketch target{.bins = &bins_, .out = sums, .squared_norm = &squared_norm_};
   if (sketch_->is_dense() && !ctx.device().is_dry) {
     matrix = dense_sketch_columns(sketch_->config_.sketch, sketch_->stream_, sketch_->rank(),
                                   sketch_->rows(), /*first=*/0, sketch_->rows());
@@ -385,6 +407,7 @@ void GradientSketch::form(const Context& ctx,
     target.row_squares = row_squares.data();
   }
   fill(target);
+  round_sums(values_, sums);
   if (!row_squares.empty() && !ctx.device().is_dry) {
     const std::vector<double> of_x = values_in_f64(sketch_->row_norms_);
     for (std::size_t i = 0; i < row_squares.size(); ++i) {

@@ -68,7 +68,7 @@ class RowSketch final : public ResidualSketch {
   void multiply_dense(const Context& ctx, const Tensor& x, std::int64_t first_row,
                       const Tensor& out, bool accumulate) const;
   std::int64_t num_groups() const { return groups_.num_groups(); }
-  Tensor means_of_block(std::int64_t block) const;
+  Tensor means_of_block(const Tensor& values, std::int64_t block) const;
   double gamma_of(double squared_norm, const Tensor& sketched) const;
 
   // The same on a GPU (ops/cuda/device_sketch.cpp).

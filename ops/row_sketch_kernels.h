@@ -11,7 +11,7 @@ namespace ghost {
 struct DenseSketch {
   const std::vector<double>* matrix;  // S [R, rows]
   Tensor x;                           // [rows, C]
-  Tensor out;                         // [R, C]
+  Tensor out;                         // [R, C] in statistic_dtype of x
   bool accumulate;
 };
 

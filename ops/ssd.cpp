@@ -20,7 +20,7 @@ bool has_workspace(const Context& ctx) { return !ctx.device().is_cuda(); }
 
 SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
   const SsdShape& shape = in.config.shape;
-  const DType dtype = in.xbc.dtype();
+  const DType dtype = statistic_dtype(in.xbc.dtype());
   const std::int64_t batch = in.xbc.dim(0);
   const std::int64_t seq_len = in.xbc.dim(1);
   const std::int64_t num_chunks = (seq_len + in.config.chunk - 1) / in.config.chunk;
@@ -28,7 +28,7 @@ SsdWorkspace make_workspace(const Context& ctx, const SsdInputs& in) {
       .steps = ctx.empty({batch, shape.heads, seq_len}, dtype),
       .log_decays = ctx.empty({batch, shape.heads, seq_len}, dtype),
       .states = ctx.empty({batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dtype),
-      .scratch = ctx.empty({cpu::ssd_scratch(shape, in.config.chunk)}, dtype)};
+      .scratch = ctx.empty({cpu::ssd_scratch(shape, in.config.chunk, in.xbc.dtype())}, dtype)};
 }
 
 SsdHeadGradient gradient_of(Pullback& pullback, std::size_t input) {
@@ -67,7 +67,7 @@ class Ssd final : public Op {
     }
     args.y = ctx.empty({batch, seq_len, shape.inner()}, args.in.xbc.dtype());
     args.final_state =
-        ctx.empty({batch, shape.heads, shape.head_dim, shape.state}, args.in.xbc.dtype());
+        ctx.empty({batch, shape.heads, shape.head_dim, shape.state}, node.input(2).dtype());
     launch(ctx, args);
     node.keep("xbc", args.in.xbc);
     node.keep("dt", args.in.dt);
@@ -96,13 +96,14 @@ class Ssd final : public Op {
     const std::int64_t seq_len = dy.dim(2);
     const std::int64_t chunk = config_.chunk > 0 ? config_.chunk : SsdConfig{}.chunk;
     args.in.config.chunk = std::min(chunk, seq_len);
+    const DType precise = statistic_dtype(dy.dtype());
     if (has_workspace(ctx)) {
       args.work = make_workspace(ctx, args.in);
       const std::int64_t num_chunks = args.work.states.dim(1) - 1;
       args.dstates = ctx.empty(
-          {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, dy.dtype());
-      args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, dy.dtype());
-      args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, dy.dtype());
+          {basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}, precise);
+      args.dlog_decay = ctx.empty({basis, batch, num_chunks, shape.heads}, precise);
+      args.partial = ctx.empty({3, batch * num_chunks, shape.heads}, precise);
     }
     args.dxbc = ctx.empty({basis, batch, seq_len, shape.packed_width()}, dy.dtype());
     args.ddt = ctx.empty({basis, batch, seq_len, shape.heads}, dy.dtype());
@@ -132,13 +133,18 @@ void check_config(const SsdConfig& config) {
               config.dt_max);
 }
 
+void check_precision(const Tensor& x, const char* name, const Tensor& xbc) {
+  const DType expected = statistic_dtype(xbc.dtype());
+  GHOST_CHECK(x.dtype() == expected, "ssd: {} is {}; expected {} where xbc is {}", name,
+              dtype_name(x.dtype()), dtype_name(expected), dtype_name(xbc.dtype()));
+}
+
 void check_weight(const Tensor& weight, const char* name, const Tensor& xbc,
                   const SsdShape& shape) {
   GHOST_CHECK(weight.shape() == Shape{shape.heads},
               "shape mismatch in ssd: {} {}; expected {} for {} heads", name, weight.shape(),
               Shape{shape.heads}, shape.heads);
-  GHOST_CHECK(weight.dtype() == xbc.dtype(), "ssd: {} must have the dtype of xbc, {}", name,
-              dtype_name(xbc.dtype()));
+  check_precision(weight, name, xbc);
 }
 
 }  // namespace
@@ -168,8 +174,9 @@ SsdResult ssd(Context& ctx, const Tensor& xbc, const Tensor& dt, const SsdWeight
   GHOST_CHECK(!initial_state.defined() || initial_state.shape() == state_shape,
               "shape mismatch in ssd: initial_state {}; expected {}", initial_state.shape(),
               state_shape);
-  GHOST_CHECK(!initial_state.defined() || initial_state.dtype() == xbc.dtype(),
-              "ssd: initial_state must have the dtype of xbc, {}", dtype_name(xbc.dtype()));
+  if (initial_state.defined()) {
+    check_precision(initial_state, "initial_state", xbc);
+  }
   Tensors out = ctx.run(std::make_shared<Ssd>(config),
                         {xbc, dt, weights.a_log, weights.d, weights.dt_bias, initial_state});
   return {.y = out[0], .final_state = out[1]};

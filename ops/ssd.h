@@ -46,11 +46,12 @@ struct SsdResult {
 /// each chunk leaves in the state, a scan over those states, what the state adds to each chunk. The
 /// result does not depend on the length of chunks, nor the residuals: backward runs the scan again.
 ///
-/// xbc            [B, T, H P + 2 G N]  f32 or f64, packed
+/// xbc            [B, T, H P + 2 G N]  f32, bf16 or f64, packed
 /// dt             [B, T, H]  dtype of xbc, before bias and softplus
-/// weights        dtype of xbc
-/// initial_state  [B, H, P, N], dtype of xbc; undefined: zeros
-/// returns        y and the final state; both carry gradients
+/// weights        f32, or f64 where xbc is f64, as is the state: decays, steps and states are never
+///                bf16
+/// initial_state  [B, H, P, N]; undefined: zeros
+/// returns        y, dtype of xbc, and the final state; both carry gradients
 /// keeps          xbc (attention_qkv), dt and initial_state (statistic), weights
 /// throws         ghost::Error when shapes or dtypes do not fit
 /// source         Dao and Gu 2024, arXiv:2405.21060, sections 6 and 7

@@ -5,7 +5,8 @@
 
 namespace ghost {
 
-/// M = ceil(T / L) chunks of L tokens, the last one shorter.
+/// M = ceil(T / L) chunks of L tokens, the last one shorter. Weights, states, scratch and what is
+/// theirs below are f32 where xbc, dt and y are bf16.
 struct SsdInputs {
   SsdConfig config;  // chunk is L, 0 for the recurrence
   Tensor xbc;        // [B, T, H P + 2 G N]
@@ -52,8 +53,8 @@ struct SsdBackward {
 };
 
 namespace cpu {
-/// Elements of scratch for all threads.
-std::int64_t ssd_scratch(const SsdShape& shape, std::int64_t chunk);
+/// Elements of scratch for all threads, where xbc has that dtype.
+std::int64_t ssd_scratch(const SsdShape& shape, std::int64_t chunk, DType dtype);
 void ssd(const SsdForward& args);
 void ssd(const SsdBackward& args);
 }  // namespace cpu

@@ -5,6 +5,7 @@
 #include "engine/autograd/state_store.h"
 #include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
+#include "ops/in_dtype.h"
 #include "ops/launch_linear.h"
 
 namespace ghost {
@@ -18,29 +19,17 @@ GaussianMatrix ProbeNames::matrix(ProbeId id, std::int64_t columns, std::int64_t
 
 Tensor draw_probes(const Context& ctx, const ThreeSketchLayout& layout, const ProbeNames& names,
                    std::int64_t first_row, std::int64_t rows, DType dtype) {
-  const Shape shape{rows, layout.columns()};
-  const Tensor out = ctx.empty(shape, dtype);
-  // bf16 probes, and those of a GPU, are drawn on the host in f32.
-  const bool is_direct = !ctx.device().is_cuda() && dtype != DType::kBF16;
-  const Tensor drawn =
-      is_direct ? out : Context(Device{.is_dry = ctx.device().is_dry}).empty(shape, DType::kF32);
+  const Tensor out = ctx.empty({rows, layout.columns()}, dtype);
   std::int64_t column = 0;
   const auto draw = [&](ProbeId id, std::int64_t columns) {
     if (columns > 0) {
-      names.matrix(id, columns).draw(drawn, first_row, column);
+      names.matrix(id, columns).draw(out, first_row, column);
       column += columns;
     }
   };
   draw(ProbeId::kUpsilon, layout.x_columns());
   draw(ProbeId::kOmega, layout.y_columns());
   draw(ProbeId::kPhi, layout.z_columns());
-  if (!is_direct) {
-    const Tensor there = to_device(drawn, ctx.allocator(), MemoryTag::kWorkspace);
-    if (dtype == DType::kF32) {
-      return there;
-    }
-    cast(out, there);
-  }
   return out;
 }
 
@@ -61,7 +50,7 @@ ThreeSketch::ThreeSketch(StateStore& store, const std::string& name,
   GHOST_CHECK(!layout.is_tied || layout.s == layout.k,
               "tied probes of {}: s is {}; expected k, which is {}", name, layout.s, layout.k);
   values_ = store.get(name + ".sketch", {channels, layout.columns()}, dtype, MemoryTag::kSketches);
-  clock_ = store.get(name + ".clock", {1}, DType::kF64, MemoryTag::kSketches);
+  clock_ = store.get_on_host(name + ".clock", {1}, MemoryTag::kSketches);
   updates_ = static_cast<std::int64_t>(item(clock_));
 }
 
@@ -95,22 +84,20 @@ void ThreeSketch::update_product(const Context& ctx, const Tensor& b, const Tens
   // P^T B, in f32 where B is bf16; then its product with the weight in the dtype of B.
   const Shape small({layout_.columns(), b.dim(-1)});
   const Tensor sums = ctx.empty(small, values_.dtype());
-  const Tensor factor = b.dtype() == sums.dtype() ? sums : ctx.empty(small, b.dtype());
   const LinearWeightBackward project{.dy = probes.slice(0, rows),
                                      .x = b.reshape({rows, b.dim(-1)}),
                                      .dweight = sums,
                                      .accumulate = false,
                                      .alpha = (1 - update.beta) * update.weight};
-  const LinearForward multiply{
-      .x = weight, .weight = factor, .bias = {}, .y = ctx.empty(values_.shape(), b.dtype())};
   ctx.count_gemm({.m = layout_.columns(), .n = b.dim(-1), .k = rows});
   ctx.count_gemm({.m = channels(), .n = layout_.columns(), .k = b.dim(-1)});
   launch_linear(ctx, project);
-  if (factor.dtype() != sums.dtype()) {
-    cast(factor, sums);
-  }
+  const LinearForward multiply{.x = weight,
+                               .weight = in_dtype(ctx, sums, b.dtype()),
+                               .bias = {},
+                               .y = ctx.empty(values_.shape(), b.dtype())};
   launch_linear(ctx, multiply);
-  accumulate(values_, multiply.y);
+  accumulate(values_, in_dtype(ctx, multiply.y, values_.dtype()));
 }
 
 void ThreeSketch::begin(const Update& update) {

@@ -72,7 +72,7 @@ double bias_correction(double beta, std::int64_t updates);
 class ThreeSketch {
  public:
   /// On the state of that name in `store`, zeros when it is new: [channels, layout.columns()] of
-  /// `dtype`, f32 or f64, and the count of updates. On a GPU it waits once for the count.
+  /// `dtype`, f32 or f64, and the count of updates.
   ThreeSketch(StateStore& store, const std::string& name, const ThreeSketchLayout& layout,
               std::int64_t channels, DType dtype);
 
@@ -117,7 +117,7 @@ class ThreeSketch {
 
   ThreeSketchLayout layout_;
   Tensor values_;
-  Tensor clock_;  // [1] f64: t, for checkpoints
+  Tensor clock_;  // [1] on the host: t, for checkpoints
   std::int64_t updates_ = 0;
 };
 

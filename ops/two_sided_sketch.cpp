@@ -33,7 +33,7 @@ TwoSidedSketch::TwoSidedSketch(StateStore& store, const std::string& name, const
   if (sizes.errors > 0) {
     errors_ = state(".errors", {rows, sizes.errors});
   }
-  clock_ = store.get(name + ".clock", {1}, DType::kF64, MemoryTag::kSketches);
+  clock_ = store.get_on_host(name + ".clock", {1}, MemoryTag::kSketches);
   updates_ = static_cast<std::int64_t>(item(clock_));
 }
 
@@ -86,7 +86,7 @@ DenseMatrix TwoSidedSketch::map(ProbeId id, std::int64_t size, std::int64_t of) 
 
 RebuiltInput TwoSidedSketch::rebuild(std::optional<std::int64_t> rank) const {
   const DenseMatrix q = thin_qr(y()).q;
-  DenseMatrix p = thin_qr(DenseMatrix::from(x_)).q;
+  DenseMatrix p = thin_qr(DenseMatrix::from(on_host(x_))).q;
   const DenseMatrix left = product(map(ProbeId::kPhiFeatures, sizes_.s, channels()), q);
   const DenseMatrix right = product(map(ProbeId::kPsiBatch, sizes_.s, rows()), p);
   // C = left^+ Z right^+^T by two least squares, the second of them of transposes.
@@ -103,7 +103,7 @@ double TwoSidedSketch::error(const RebuiltInput& rebuilt) const {
   // (Theta (M - Mhat))^T = A Theta^T - u (v Theta^T)
   const DenseMatrix theta = map(ProbeId::kThetaFeatures, sizes_.errors, channels());
   const DenseMatrix seen = product(rebuilt.u, product(rebuilt.v, theta.transposed()));
-  DenseMatrix rest = DenseMatrix::from(errors_);
+  DenseMatrix rest = DenseMatrix::from(on_host(errors_));
   for (std::int64_t i = 0; i < rest.rows(); ++i) {
     for (std::int64_t j = 0; j < rest.columns(); ++j) {
       rest(i, j) -= seen(i, j);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/autograd/context.h"
+#include "engine/tensor/host.h"
 #include "ops/rebuilt_input.h"
 #include "ops/three_sketch.h"
 
@@ -27,12 +28,12 @@ class TwoSidedSketch {
     std::int64_t errors = 0;  // rows q of the map of the error estimate; 0: none
   };
   /// On the state of that name in `store`, for A [rows, channels]. `layer` tells the maps of layers
-  /// apart.
+  /// apart; `dtype`, f32 or f64, is that of the state.
   TwoSidedSketch(StateStore& store, const std::string& name, const Sizes& sizes,
                  const ProbeNames& names, std::int64_t layer, std::int64_t rows,
                  std::int64_t channels, DType dtype);
 
-  /// Takes in A [rows, channels].
+  /// Takes in A [rows, channels], in the dtype of the state.
   void update(const Context& ctx, const Tensor& a, double beta);
 
   std::int64_t updates() const { return updates_; }
@@ -42,12 +43,13 @@ class TwoSidedSketch {
   /// Mhat = Q C P^T with Y = Q T, X^T = P W, C = (Phi_f Q)^+ Z ((Psi_b P)^+)^T, cut to `rank` if
   /// given: u = P, v = C^T Q^T. Not corrected for the start of the average.
   RebuiltInput rebuild(std::optional<std::int64_t> rank = {}) const;
-  /// |Theta (M - Mhat)| / sqrt(q), which estimates |M - Mhat|; needs `errors`.
+  /// |Theta (M - Mhat)| / sqrt(q), which estimates |M - Mhat|; needs `errors`. All that is read
+  /// waits for a GPU.
   double error(const RebuiltInput& rebuilt) const;
 
-  DenseMatrix x() const { return DenseMatrix::from(x_).transposed(); }
-  DenseMatrix y() const { return DenseMatrix::from(y_).transposed(); }
-  DenseMatrix z() const { return DenseMatrix::from(z_).transposed(); }
+  DenseMatrix x() const { return DenseMatrix::from(on_host(x_)).transposed(); }
+  DenseMatrix y() const { return DenseMatrix::from(on_host(y_)).transposed(); }
+  DenseMatrix z() const { return DenseMatrix::from(on_host(z_)).transposed(); }
 
  private:
   /// A map, [size, of], on the device of `ctx` or as a matrix.
@@ -65,7 +67,7 @@ class TwoSidedSketch {
   Tensor y_;       // [k, d]
   Tensor z_;       // [s, s]
   Tensor errors_;  // [n, q] or undefined
-  Tensor clock_;   // [1] f64
+  Tensor clock_;   // [1] on the host
   std::int64_t updates_ = 0;
 };
 

@@ -32,7 +32,13 @@ Tensors Context::run(std::shared_ptr<const Op> op, Tensors inputs) {
       });
   const Op& rule = *op;
   Node node(*this, std::move(op), std::move(inputs), is_recorded);
+  if (timer_ != nullptr) {
+    timer_->begin();
+  }
   Tensors outputs = rule.forward(*this, node);
+  if (timer_ != nullptr) {
+    timer_->end_forward(node, outputs);
+  }
   if (observer_ && needs_outputs()) {
     observer_(node, outputs);
   }

@@ -11,6 +11,7 @@
 
 #include "engine/autograd/op.h"
 #include "engine/autograd/parameter.h"
+#include "engine/autograd/step_timer.h"
 #include "engine/autograd/tape.h"
 #include "engine/device/dispatch.h"
 #include "engine/memory/allocator.h"
@@ -101,7 +102,10 @@ class Context {
   bool needs_outputs() const { return !(is_again_ && is_last_stage_); }
 
   /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
-  void attach_gemm_counts(GemmCounts* counts) { gemm_counts_ = counts; }
+  /// Returns the list that was attached before.
+  GemmCounts* attach_gemm_counts(GemmCounts* counts) {
+    return std::exchange(gemm_counts_, counts);
+  }
   void count_gemm(const GemmShape& shape) const {
     if (gemm_counts_ != nullptr) {
       ++(*gemm_counts_)[shape];
@@ -112,6 +116,10 @@ class Context {
   /// look for what went wrong, or to take statistics.
   using Observer = std::function<void(const Node& node, const Tensors& outputs)>;
   void attach_observer(Observer observer) { observer_ = std::move(observer); }
+
+  /// Who times the rules of ops and the parts of a step; null: nobody.
+  StepTimer* timer() const { return timer_; }
+  void attach_timer(StepTimer* timer) { timer_ = timer; }
 
   /// Path of the module that runs, as blocks.0.mlp.c_fc.
   const std::string& module() const { return module_; }
@@ -191,6 +199,7 @@ class Context {
   FactorExchange* factor_exchange_ = nullptr;
   GemmCounts* gemm_counts_ = nullptr;
   Observer observer_;
+  StepTimer* timer_ = nullptr;
 };
 
 /// Where an op meets a backend.

@@ -66,6 +66,7 @@ class Node {
   /// In which form it is kept.
   Keep kept_as(std::string_view name) const { return find(name).keep; }
   const TensorFacts& facts(std::size_t input) const { return inputs_facts_.at(input); }
+  std::size_t num_inputs() const { return inputs_facts_.size(); }
 
   const Op& op() const { return *op_; }
   std::string_view module() const { return module_; }

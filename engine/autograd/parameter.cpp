@@ -87,7 +87,8 @@ void draw(const Tensor& values, double scale, const RandomStream& stream, DrawFo
 
 }  // namespace
 
-Parameter& ParameterStore::declare(std::string name, const Shape& shape, Decay decay, Init init) {
+Parameter& ParameterStore::declare(std::string name, const Shape& shape, Decay decay, Init init,
+                                   Precision precision) {
   GHOST_CHECK(find(name) == nullptr, "parameter {} is declared twice", name);
   GHOST_CHECK(groups_.empty(), "parameter {} is declared after the store was laid out", name);
   parameters_.push_back(std::make_unique<Parameter>());
@@ -96,6 +97,7 @@ Parameter& ParameterStore::declare(std::string name, const Shape& shape, Decay d
   parameter.shape = shape;
   parameter.decay = decay;
   parameter.init = init;
+  parameter.precision = precision;
   return parameter;
 }
 
@@ -135,7 +137,7 @@ void materialize_residents(ParameterStore& store,
       const std::int64_t end = offset + parameter->shape.numel();
       parameter->value = group.values.slice(offset, end).reshape(parameter->shape);
       parameter->grad = group.grads.slice(offset, end).reshape(parameter->shape);
-      if (group.working.defined()) {
+      if (group.working.defined() && parameter->precision == Precision::kActivation) {
         parameter->working = group.working.slice(offset, end).reshape(parameter->shape);
       }
       offset = end;

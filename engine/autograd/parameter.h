@@ -24,6 +24,12 @@ enum class InitKind {
   kInverseSoftplus,  // softplus of it is uniform in its logarithm, from low to high
 };
 
+/// What ops are handed of a parameter where activations have another dtype than values.
+enum class Precision {
+  kActivation,  // a working copy in the dtype of activations
+  kValue,       // the value: what steers a state is never bf16
+};
+
 /// How a parameter starts: a distribution and its numbers.
 struct Init {
   InitKind kind = InitKind::kZeros;
@@ -38,8 +44,9 @@ struct Parameter {
   Shape shape;
   Decay decay = Decay::kNo;
   Init init;
+  Precision precision = Precision::kActivation;
   Tensor value;
-  Tensor working;          // the value in the dtype of activations, where that is another one
+  Tensor working;          // the value in the dtype of activations, where ops take such a copy
   Tensor grad;             // dtype of the value
   bool is_frozen = false;  // never recorded: no gradient is formed, no update made
   bool has_grad = false;   // this step's backward passes have written `grad`; before, it is stale
@@ -64,7 +71,8 @@ struct Parameter {
 struct ParameterGroup {
   Decay decay = Decay::kNo;
   Tensor values;
-  Tensor working;  // a copy in the dtype of activations; undefined where that is the values' own
+  Tensor working;  // a copy in the dtype of activations; undefined where that is the values' own.
+                   // That of Precision::kValue is there, so that offsets agree, and unused
   Tensor grads;
   std::unique_ptr<ZeroBlocks> zeros;  // of grads
   std::vector<Parameter*> members;    // in order of their offsets
@@ -75,10 +83,11 @@ struct ParameterGroup {
 class ParameterStore {
  public:
   /// Throws ghost::Error when the name is taken. The reference stays valid.
-  Parameter& declare(std::string name, const Shape& shape, Decay decay, Init init);
+  Parameter& declare(std::string name, const Shape& shape, Decay decay, Init init,
+                     Precision precision = Precision::kActivation);
 
   /// Values and gradients are of `dtype`; activations are of `activation_dtype`, for which ops are
-  /// handed a working copy of the values where it is another one.
+  /// handed a working copy of the values where it is another one (see Precision).
   void materialize(const std::shared_ptr<Allocator>& allocator, DType dtype,
                    std::optional<DType> activation_dtype = std::nullopt);
   bool is_materialized() const { return !groups_.empty(); }

@@ -191,6 +191,7 @@ void encode(const Tensor& x, const CodeGrid& grid, const RandomStream& stream,
 
 template <typename T, typename Code>
 void decode(const EncodedResidual& encoded, const CodeGrid& grid, const Tensor& out) {
+  using Real = RealOf<T>;
   const std::int64_t n = out.numel();
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(encoded.values.raw());
   const float* scales = encoded.scales.defined() ? encoded.scales.data<float>() : nullptr;
@@ -207,21 +208,21 @@ void decode(const EncodedResidual& encoded, const CodeGrid& grid, const Tensor& 
     }
     T* to = out.data<T>() + chunk;
     if (scales == nullptr) {
-      const T lowest = static_cast<T>(grid.lowest);
-      const T steps_per_one = static_cast<T>(grid.steps_per_one);
+      const auto lowest = static_cast<Real>(grid.lowest);
+      const auto steps_per_one = static_cast<Real>(grid.steps_per_one);
 #pragma omp simd
       for (std::int64_t i = 0; i < size; ++i) {
-        to[i] = (static_cast<T>(codes[i]) + lowest) / steps_per_one;  // 0 and 1 exactly
+        put(to[i], (static_cast<Real>(codes[i]) + lowest) / steps_per_one);  // 0 and 1 exactly
       }
       continue;
     }
     for (std::int64_t i = 0; i < size;) {
       const std::int64_t at = chunk + i;
-      const T scale = static_cast<T>(scales[at / group]);
+      const auto scale = static_cast<Real>(scales[at / group]);
       const std::int64_t end = std::min(size, i + group - at % group);
 #pragma omp simd
       for (std::int64_t j = i; j < end; ++j) {
-        to[j] = scale * static_cast<T>(codes[j]);
+        put(to[j], scale * static_cast<Real>(codes[j]));
       }
       i = end;
     }
@@ -252,7 +253,7 @@ EncodedResidual encode_residual(const Tensor& x, Keep keep, std::int64_t group,
   dispatch(
       x.device(),
       [&] {
-        visit_real(x.dtype(), [&]<typename T>() {
+        visit_floating(x.dtype(), [&]<typename T>() {
           is_scaled(keep) ? encode<T, std::int8_t>(x, grid, stream, out)
                           : encode<T, std::uint8_t>(x, grid, stream, out);
         });
@@ -272,7 +273,7 @@ Tensor decode_residual(const EncodedResidual& encoded, DType dtype) {
       out.device(),
       [&] {
         const CodeGrid grid = grid_of(encoded.keep);
-        visit_real(dtype, [&]<typename T>() {
+        visit_floating(dtype, [&]<typename T>() {
           is_scaled(encoded.keep) ? decode<T, std::int8_t>(encoded, grid, out)
                                   : decode<T, std::uint8_t>(encoded, grid, out);
         });

@@ -5,7 +5,22 @@
 
 namespace ghost {
 
+StateStore::StateStore(std::shared_ptr<Allocator> allocator)
+    : allocator_(std::move(allocator)),
+      host_(allocator_->device().is_cuda()
+                ? make_allocator(Device{.is_dry = allocator_->device().is_dry})
+                : allocator_) {}
+
 Tensor StateStore::get(const std::string& name, const Shape& shape, DType dtype, MemoryTag tag) {
+  return get(allocator_, name, shape, dtype, tag);
+}
+
+Tensor StateStore::get_on_host(const std::string& name, const Shape& shape, MemoryTag tag) {
+  return get(host_, name, shape, DType::kF64, tag);
+}
+
+Tensor StateStore::get(const std::shared_ptr<Allocator>& place, const std::string& name,
+                       const Shape& shape, DType dtype, MemoryTag tag) {
   const auto found = tensors_.find(name);
   if (found != tensors_.end()) {
     Tensor& known = found->second;
@@ -16,10 +31,15 @@ Tensor StateStore::get(const std::string& name, const Shape& shape, DType dtype,
       cast(own, known);
       known = own;
     }
+    if (known.device() != place->device()) {
+      Tensor own(place, shape, dtype, tag);
+      copy(own, known);
+      known = own;
+    }
     known.storage()->retag(tag);
     return known;
   }
-  Tensor fresh(allocator_, shape, dtype, tag);
+  Tensor fresh(place, shape, dtype, tag);
   fill_zero(fresh);
   tensors_.emplace(name, fresh);
   return fresh;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 
 #include "engine/autograd/context.h"
 #include "engine/autograd/parameter.h"
@@ -163,8 +164,15 @@ class Tape::NodePullback final : public Pullback {
   }
 
   void give(std::size_t input, Tensor dx) override {
-    if (wanted(input) && dx.defined()) {
-      tape_.add_cotangent(node_.inputs_facts_[input].origin, std::move(dx));
+    if (!wanted(input) || !dx.defined()) {
+      return;
+    }
+    const Origin& to = node_.inputs_facts_[input].origin;
+    const bool is_same = ctx_.timer() != nullptr && is_handed_on(dx);
+    hands_on_ = hands_on_ || is_same;
+    tape_.add_cotangent(to, std::move(dx));
+    if (ctx_.timer() != nullptr && !is_same) {
+      made_.push_back(tape_.node_at(to).cotangents_[static_cast<std::size_t>(to.output)]);
     }
   }
 
@@ -173,6 +181,9 @@ class Tape::NodePullback final : public Pullback {
     if (found.zeros != nullptr) {
       found.zeros->forget(found.offset, found.offset + found.grad.numel());
       found.zeros = nullptr;
+    }
+    if (ctx_.timer() != nullptr) {
+      made_.push_back(found.grad);
     }
     return found;
   }
@@ -209,13 +220,32 @@ class Tape::NodePullback final : public Pullback {
 
   bool wants_parameters() const override { return parameters_ == Parameters::kAccumulate; }
 
+  /// Tells a timer that the rule has run.
+  void end(StepTimer& timer) {
+    const bool is_idle = hands_on_ && made_.empty();  // nothing was read
+    Tensors cotangents = is_idle ? Tensors{} : node_.cotangents_;
+    std::move(made_.begin(), made_.end(), std::back_inserter(cotangents));
+    timer.end_backward(node_, cotangents);
+  }
+
  private:
+  /// Whether a cotangent of an input is one of an output.
+  bool is_handed_on(const Tensor& dx) const {
+    return std::any_of(node_.cotangents_.begin(), node_.cotangents_.end(), [&](const Tensor& dy) {
+      return dy.defined() && dy.storage() == dx.storage();
+    });
+  }
+
   Context& ctx_;
   Tape& tape_;
   Node& node_;
   const std::vector<char>& is_reached_;
   Parameters parameters_;
   std::int64_t basis_size_;
+  // Where somebody times: whether cotangents of inputs are those of outputs, and the other ones,
+  // but for sparse gradients.
+  bool hands_on_ = false;
+  Tensors made_;
 };
 
 void Tape::add_cotangent(const Origin& to, Tensor cotangent) {
@@ -339,12 +369,18 @@ Tensors Tape::propagate(Context& ctx, std::span<const Tensor> outputs,
           results[j] = node.cotangents_[static_cast<std::size_t>(inputs[j].origin().output)];
         }
       }
+      if (ctx.timer() != nullptr) {
+        ctx.timer()->begin();
+      }
       if (node.parameter_ != nullptr && parameters == Parameters::kAccumulate) {
         deposit(node, basis_size);
       }
       node.ctx_ = &ctx;
       NodePullback pullback(ctx, *this, node, is_reached, parameters, basis_size);
       node.op().backward(ctx, node, pullback);
+      if (ctx.timer() != nullptr) {
+        pullback.end(*ctx.timer());
+      }
     }
     node.cotangents_.clear();
     node.recomputed_ = Tensor{};  // all of its consumers have run

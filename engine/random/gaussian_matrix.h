@@ -18,8 +18,8 @@ struct GaussianMatrix {
   std::int64_t columns = 0;
 
   /// Rows [first_row, first_row + out.dim(0)) into columns [first_column, first_column + columns)
-  /// of `out`, [rows, >= first_column + columns], f32 or f64 in memory of the host. Does nothing on
-  /// a dry device.
+  /// of `out`, [rows, >= first_column + columns], which is f32, f64 or bf16. A number is made in
+  /// f64 and rounded, to f32 first where it is bf16; that of a GPU may differ in f64's last digits.
   void draw(const Tensor& out, std::int64_t first_row = 0, std::int64_t first_column = 0) const;
 };
 

@@ -18,7 +18,7 @@ void fill(const Tensor& x, double value);
 void copy(const Tensor& destination, const Tensor& source);
 /// destination = source with a change of dtype between f32, f64 and bf16 (round to nearest even).
 void cast(const Tensor& destination, const Tensor& source);
-/// destination += source; f32 or f64, equal element count. On a GPU, f32 and bf16 may meet.
+/// destination += source; of one floating dtype, or f32 and bf16; equal element count.
 void accumulate(const Tensor& destination, const Tensor& source);
 /// x *= factor; f32 or f64.
 void scale(const Tensor& x, double factor);

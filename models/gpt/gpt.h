@@ -30,6 +30,7 @@ class Gpt final : public LayeredModel {
   Tensor embed(Context& ctx, const Tensor& tokens, std::int64_t start) const override;
   Tensor final_norm(Context& ctx, const Tensor& x) const override;
   Parameter& head() const override { return config_.tied_head ? *wte_ : *lm_head_; }
+  bool is_head_tied() const override { return config_.tied_head; }
 
  private:
   GptConfig config_;

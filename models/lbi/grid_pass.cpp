@@ -1,5 +1,6 @@
 #include "models/lbi/grid_pass.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/tensor/primitives.h"
@@ -18,7 +19,7 @@ GridPass::GridPass(const LbiModel& model, RegionMessages& messages, RegionRange 
 
 Tensor GridPass::forward(Context& ctx, const Tensor& tokens, const Tensor& targets) {
   slots_ = training_slots(model_.config(), tokens.dim(1));
-  const DType dtype = exchanged_dtype(model_, own_);
+  const DType dtype = canvas_dtype(model_, own_);
   const Shape canvas_shape{tokens.dim(0), tokens.dim(1), model_.parts().channels()};
   const Tensor canvas = messages_.canvas(ctx, canvas_shape, dtype, [&] {
     const Context::Recording recording(ctx, &canvas_tape_);
@@ -26,7 +27,7 @@ Tensor GridPass::forward(Context& ctx, const Tensor& tokens, const Tensor& targe
     return embedded_.detach();
   });
   const Shape state_shape{tokens.dim(0), slots_.size(), model_.config().state_dim};
-  const Tensor state = messages_.state(ctx, state_shape, dtype, [&] {
+  const Tensor state = messages_.state(ctx, state_shape, statistic_dtype(dtype), [&] {
     canvas_ = canvas_tape_.watch(canvas);
     const Context::Recording recording(ctx, &canvas_tape_);
     initial_state_ = model_.initial_state(ctx, canvas_, slots_);
@@ -113,11 +114,15 @@ BackwardReport GridPass::backward(Context& ctx, const Tensor& dloss) {
   return report;
 }
 
-DType exchanged_dtype(const LanguageModel& model, RegionRange own) {
-  return model.parameters()
-      .find(fmt::format("regions.{}.decoder.fc1.weight", own.begin))
-      ->used()
-      .dtype();
+DType canvas_dtype(const LbiModel& model, RegionRange own) {
+  const auto layer = static_cast<std::int64_t>(own.begin) * model.config().layers_per_region;
+  const std::string prefix = model.parts().block_prefix(layer);
+  const auto& all = static_cast<const LanguageModel&>(model).parameters().all();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& parameter) {
+    return parameter->name.starts_with(prefix) && parameter->precision == Precision::kActivation;
+  });
+  GHOST_CHECK(found != all.end(), "no parameter of {} tells the dtype of activations", prefix);
+  return (*found)->used().dtype();
 }
 
 }  // namespace ghost

@@ -8,6 +8,7 @@
 #include "models/lbi/lbi_pass.h"
 #include "models/lbi/pass_loss.h"
 #include "models/module.h"
+#include "ops/arithmetic.h"
 
 namespace ghost {
 namespace {
@@ -32,8 +33,9 @@ LbiModel::LbiModel(const RegionsConfig& config, std::unique_ptr<LayeredModel> mo
     : config_(config),
       model_(checked(config, std::move(model))),
       architecture_(fmt::format("lbi-{}", model_->architecture())),
-      initial_encoder_({model_->parameters(), "regions.initial.", model_->decays_all()},
-                       InterfaceMlp::encoder_widths(config, model_->channels())) {
+      initial_encoder_(
+          {model_->parameters(), "regions.initial.", model_->decays_all(), Precision::kValue},
+          InterfaceMlp::encoder_widths(config, model_->channels())) {
   const std::int64_t count = num_regions(config, model_->num_layers());
   for (std::int64_t k = 0; k < count; ++k) {
     regions_.emplace_back(config, k, *model_);
@@ -50,10 +52,13 @@ Tensor LbiModel::initial_state(Context& ctx, const Tensor& canvas, const Slots& 
     return {};
   }
   if (config_.ablation == StateAblation::kZeroAll) {
-    return ctx.zeros({canvas.dim(0), slots.size(), config_.state_dim}, canvas.dtype());
+    return ctx.zeros({canvas.dim(0), slots.size(), config_.state_dim},
+                     statistic_dtype(canvas.dtype()));
   }
   return in_module(ctx, "regions.initial", [&] {
-    return ablated(ctx, initial_encoder_(ctx, mean_over_positions(ctx, canvas, slots.pools)));
+    const Tensor pooled = mean_over_positions(ctx, canvas, slots.pools);
+    return ablated(ctx,
+                   initial_encoder_(ctx, to_dtype(ctx, pooled, statistic_dtype(canvas.dtype()))));
   });
 }
 

@@ -85,12 +85,13 @@ Tensor ParallelLbi::loss(Context& ctx, const Tensor& tokens, const Tensor& targe
 
 Tensor ParallelLbi::evaluate(Context& ctx, const Tensor& tokens, const Tensor& targets) {
   const Slots slots = training_slots(model_->config(), tokens.dim(1));
-  const DType dtype = exchanged_dtype(*model_, own_);
+  const DType dtype = canvas_dtype(*model_, own_);
   const Tensor canvas =
       messages_.canvas(ctx, {tokens.dim(0), tokens.dim(1), model_->parts().channels()}, dtype,
                        [&] { return model_->parts().embed(ctx, tokens, /*start=*/0); });
   Tensor state = messages_.state(ctx, {tokens.dim(0), slots.size(), model_->config().state_dim},
-                                 dtype, [&] { return model_->initial_state(ctx, canvas, slots); });
+                                 statistic_dtype(dtype),
+                                 [&] { return model_->initial_state(ctx, canvas, slots); });
   Tensor features;
   for (std::size_t k = own_.begin; k < own_.end; ++k) {
     const Region& region = model_->regions()[k];

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/module.h"
+#include "ops/arithmetic.h"
 #include "ops/gated_add.h"
 #include "ops/layer_norm.h"
 
@@ -12,7 +13,8 @@ namespace {
 constexpr double kNormEps = 1e-5;
 
 ModuleParameters parameters_of(LayeredModel& model, std::int64_t index, std::string_view module) {
-  return {model.parameters(), fmt::format("regions.{}.{}", index, module), model.decays_all()};
+  return {model.parameters(), fmt::format("regions.{}.{}", index, module), model.decays_all(),
+          Precision::kValue};
 }
 
 }  // namespace
@@ -38,7 +40,8 @@ Tensor Region::features(Context& ctx, const Tensor& canvas, const Tensor& state,
   if (slots.size() > 0) {
     const Context::Scope scope(ctx, fmt::format("regions.{}", index_));
     const Tensor condition = in_module(ctx, "decoder", [&] { return decoder_(ctx, state); });
-    input = add_to_positions(ctx, canvas, condition, slots.conditions);
+    input =
+        add_to_positions(ctx, canvas, to_dtype(ctx, condition, canvas.dtype()), slots.conditions);
   }
   return model_->blocks().forward(ctx, input, begin_, end_);
 }
@@ -46,7 +49,8 @@ Tensor Region::features(Context& ctx, const Tensor& canvas, const Tensor& state,
 Tensor Region::next_state(Context& ctx, const Tensor& state, const Tensor& features,
                           const Slots& slots) const {
   const Context::Scope scope(ctx, fmt::format("regions.{}", index_));
-  const Tensor pooled = mean_over_positions(ctx, features, slots.pools);
+  const Tensor pooled =
+      to_dtype(ctx, mean_over_positions(ctx, features, slots.pools), state.dtype());
   const Tensor change = in_module(ctx, "encoder", [&] { return encoder_(ctx, pooled); });
   const Tensor moved = gated_add(ctx, state, change, ctx.use(*scale_));
   return in_module(ctx, "norm", [&] {

@@ -45,12 +45,12 @@ Mamba2Mixer::Mamba2Mixer(const Mamba2Config& config, std::int64_t channels, doub
   const Init taps = uniform_init(1 / std::sqrt(static_cast<double>(config.conv)));
   conv_weight_ = parameters.weight("conv1d.weight", {packed, 1, config.conv}, taps);
   conv_bias_ = parameters.undecayed("conv1d.bias", {packed}, taps);
-  dt_bias_ = parameters.undecayed(
+  dt_bias_ = parameters.steering(
       "dt_bias", {shape.heads},
       {.kind = InitKind::kInverseSoftplus, .low = config.dt_min, .high = config.dt_max});
-  a_log_ = parameters.undecayed("A_log", {shape.heads},
-                                {.kind = InitKind::kLogOfUniform, .low = 1, .high = 16});
-  d_ = parameters.undecayed("D", {shape.heads}, {.kind = InitKind::kOnes});
+  a_log_ = parameters.steering("A_log", {shape.heads},
+                               {.kind = InitKind::kLogOfUniform, .low = 1, .high = 16});
+  d_ = parameters.steering("D", {shape.heads}, {.kind = InitKind::kOnes});
   norm_ = parameters.gain("norm.weight", shape.inner());
 }
 

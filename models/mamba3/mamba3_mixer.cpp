@@ -30,14 +30,14 @@ Mamba3Mixer::Mamba3Mixer(const Mamba3Config& config, std::int64_t channels, doub
       "in_proj.weight",
       2 * inner + 2 * ranks * config.groups * config.state + 3 * heads_ + config.angles(),
       channels);
-  dt_bias_ = parameters.undecayed(
+  dt_bias_ = parameters.steering(
       "dt_bias", {heads_},
       {.kind = InitKind::kInverseSoftplus, .low = config.dt_min, .high = config.dt_max});
-  b_bias_ = parameters.undecayed("B_bias", {heads_, ranks, config.state}, ones);
-  c_bias_ = parameters.undecayed("C_bias", {heads_, ranks, config.state}, ones);
+  b_bias_ = parameters.steering("B_bias", {heads_, ranks, config.state}, ones);
+  c_bias_ = parameters.steering("C_bias", {heads_, ranks, config.state}, ones);
   b_norm_ = parameters.gain("B_norm.weight", config.state);
   c_norm_ = parameters.gain("C_norm.weight", config.state);
-  d_ = parameters.undecayed("D", {heads_}, ones);
+  d_ = parameters.steering("D", {heads_}, ones);
   if (ranks > 1) {
     const Shape shape{heads_, ranks, config.head_dim};
     const Init share = constant_init(1 / static_cast<double>(ranks));

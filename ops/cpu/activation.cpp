@@ -70,13 +70,13 @@ void forward(const ActivationForward& args) {
     T* y = args.y.data<T>() + begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < size; ++i) {
-      y[i] = Function::value(x[i]);
+      put(y[i], Function::value(widen(x[i])));
     }
     if (args.derivative.defined()) {
       T* derivative = args.derivative.data<T>() + begin;
 #pragma omp simd
       for (std::int64_t i = 0; i < size; ++i) {
-        derivative[i] = Function::derivative(x[i]);
+        put(derivative[i], Function::derivative(widen(x[i])));
       }
     }
   }
@@ -91,17 +91,17 @@ void backward(const ActivationBackward& args) {
   for (std::int64_t begin = 0; begin < n; begin += kPiece) {
     const std::int64_t size = std::min(kPiece, n - begin);
     const T* x = args.x.data<T>() + begin;
-    std::array<T, kPiece> derivative;
+    std::array<RealOf<T>, kPiece> derivative;
 #pragma omp simd
     for (std::int64_t i = 0; i < size; ++i) {
-      derivative[static_cast<std::size_t>(i)] = Function::derivative(x[i]);
+      derivative[static_cast<std::size_t>(i)] = Function::derivative(widen(x[i]));
     }
     for (std::int64_t p = 0; p < basis; ++p) {
       const T* dy = args.dy.data<T>() + p * n + begin;
       T* dx = args.dx.data<T>() + p * n + begin;
 #pragma omp simd
       for (std::int64_t i = 0; i < size; ++i) {
-        dx[i] = dy[i] * derivative[static_cast<std::size_t>(i)];
+        put(dx[i], widen(dy[i]) * derivative[static_cast<std::size_t>(i)]);
       }
     }
   }
@@ -120,7 +120,7 @@ void multiply(const ActivationDerivativeBackward& args) {
       T* dx = args.dx.data<T>() + p * n;
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) {
-        dx[i] = dy[i] * derivative[i];
+        put(dx[i], widen(dy[i]) * widen(derivative[i]));
       }
     }
   }
@@ -129,18 +129,18 @@ void multiply(const ActivationDerivativeBackward& args) {
 // Calls `visit.operator()<Function, T>()`.
 template <typename Visit>
 void visit_function(ActivationKind kind, DType dtype, Visit&& visit) {
-  visit_real(dtype, [&]<typename T>() {
+  visit_floating(dtype, [&]<typename T>() {
     switch (kind) {
       case ActivationKind::kGeluErf:
-        return visit.template operator()<GeluErf<T>, T>();
+        return visit.template operator()<GeluErf<RealOf<T>>, T>();
       case ActivationKind::kGeluTanh:
-        return visit.template operator()<GeluTanh<T>, T>();
+        return visit.template operator()<GeluTanh<RealOf<T>>, T>();
       case ActivationKind::kSilu:
-        return visit.template operator()<Silu<T>, T>();
+        return visit.template operator()<Silu<RealOf<T>>, T>();
       case ActivationKind::kTanh:
-        return visit.template operator()<Tanh<T>, T>();
+        return visit.template operator()<Tanh<RealOf<T>>, T>();
       case ActivationKind::kRelu:
-        return visit.template operator()<Relu<T>, T>();
+        return visit.template operator()<Relu<RealOf<T>>, T>();
     }
   });
 }
@@ -158,7 +158,7 @@ void activation(const ActivationBackward& args) {
 }
 
 void activation(const ActivationDerivativeBackward& args) {
-  visit_real(args.dy.dtype(), [&]<typename T>() { multiply<T>(args); });
+  visit_floating(args.dy.dtype(), [&]<typename T>() { multiply<T>(args); });
 }
 
 }  // namespace ghost::cpu

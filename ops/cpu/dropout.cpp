@@ -12,7 +12,7 @@ template <typename T>
 void drop(const Dropout& args) {
   constexpr std::int64_t kPiece = 1024;
   const std::int64_t n = args.x.numel() / args.basis;
-  const T factor = static_cast<T>(args.factor);
+  const auto factor = static_cast<RealOf<T>>(args.factor);
 #pragma omp parallel for schedule(static) if (args.x.numel() > kParallelElements / 4)
   for (std::int64_t begin = 0; begin < n; begin += kPiece) {
     const std::int64_t size = std::min(kPiece, n - begin);
@@ -24,7 +24,8 @@ void drop(const Dropout& args) {
       T* y = args.y.data<T>() + p * n + begin;
 #pragma omp simd
       for (std::int64_t i = 0; i < size; ++i) {
-        y[i] = words[static_cast<std::size_t>(i)] >> 8 >= args.threshold ? x[i] * factor : T{0};
+        const bool is_kept = words[static_cast<std::size_t>(i)] >> 8 >= args.threshold;
+        put(y[i], is_kept ? widen(x[i]) * factor : 0);
       }
     }
   }
@@ -33,7 +34,7 @@ void drop(const Dropout& args) {
 }  // namespace
 
 void dropout(const Dropout& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { drop<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { drop<T>(args); });
 }
 
 }  // namespace ghost::cpu

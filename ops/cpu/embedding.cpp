@@ -31,13 +31,13 @@ void forward(const EmbeddingForward& args) {
 
 // Clears what the step before left, and notes it; a block that is another parameter's too is
 // cleared in part and not noted.
-template <typename T>
+template <typename Real>
 void clear(const EmbeddingBackward& args) {
   constexpr std::int64_t kBlock = ZeroBlocks::kElements;
   const std::int64_t begin = args.offset;
   const std::int64_t end = args.offset + args.dtable.numel();
   const std::int64_t last_block = (end - 1) / kBlock;
-  T* flat = args.dtable.data<T>() - begin;
+  Real* flat = args.dtable.data<Real>() - begin;
 #pragma omp parallel for schedule(static) if (args.dtable.numel() > kParallelElements)
   for (std::int64_t block = begin / kBlock; block <= last_block; ++block) {
     if (args.zeros->is_zero(block)) {
@@ -45,7 +45,7 @@ void clear(const EmbeddingBackward& args) {
     }
     const std::int64_t first = std::max(begin, block * kBlock);
     const std::int64_t last = std::min(end, (block + 1) * kBlock);
-    std::fill(flat + first, flat + last, T{0});
+    std::fill(flat + first, flat + last, Real{0});
     if (last - first == kBlock) {
       args.zeros->set_zero(block);
     }
@@ -56,7 +56,7 @@ void clear(const EmbeddingBackward& args) {
 // there are no conflicts and the result is the same on any number of threads.
 template <typename T>
 void backward(const EmbeddingBackward& args) {
-  constexpr std::int64_t kColumns = 64 / sizeof(T);  // one cache line
+  constexpr std::int64_t kColumns = 64 / sizeof(RealOf<T>);  // one cache line
   const std::int64_t n = args.tokens.numel();
   const std::int64_t channels = args.dtable.dim(1);
   const std::int32_t* tokens = args.tokens.data<std::int32_t>();
@@ -67,7 +67,7 @@ void backward(const EmbeddingBackward& args) {
     }
   } else {
     if (!args.accumulate_dtable) {
-      clear<T>(args);
+      clear<RealOf<T>>(args);
     }
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t row = args.offset + tokens[i] * channels;
@@ -82,10 +82,10 @@ void backward(const EmbeddingBackward& args) {
     const std::int64_t end = std::min(channels, groups * (thread + 1) / threads * kColumns);
     for (std::int64_t i = 0; i < n; ++i) {
       const T* dy = args.dy.data<T>() + i * channels;
-      T* row = args.dtable.data<T>() + tokens[i] * channels;
+      RealOf<T>* row = args.dtable.data<RealOf<T>>() + tokens[i] * channels;
 #pragma omp simd
       for (std::int64_t c = begin; c < end; ++c) {
-        row[c] += dy[c];
+        row[c] += widen(dy[c]);
       }
     }
   }
@@ -103,7 +103,7 @@ void forward(const PositionEmbeddingForward& args) {
     T* y = args.y.data<T>() + row * channels;
 #pragma omp simd
     for (std::int64_t c = 0; c < channels; ++c) {
-      y[c] = x[c] + position[c];
+      put(y[c], widen(x[c]) + widen(position[c]));
     }
   }
 }
@@ -119,12 +119,12 @@ void backward(const PositionEmbeddingBackward& args) {
   }
 #pragma omp parallel for schedule(static) if (args.dy.numel() > kParallelElements)
   for (std::int64_t t = 0; t < seq_len; ++t) {
-    T* row = args.dtable.data<T>() + (args.start + t) * channels;
+    RealOf<T>* row = args.dtable.data<RealOf<T>>() + (args.start + t) * channels;
     for (std::int64_t b = 0; b < batch; ++b) {
       const T* dy = args.dy.data<T>() + (b * seq_len + t) * channels;
 #pragma omp simd
       for (std::int64_t c = 0; c < channels; ++c) {
-        row[c] += dy[c];
+        row[c] += widen(dy[c]);
       }
     }
   }
@@ -133,19 +133,19 @@ void backward(const PositionEmbeddingBackward& args) {
 }  // namespace
 
 void embedding(const EmbeddingForward& args) {
-  visit_real(args.table.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.table.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void embedding(const EmbeddingBackward& args) {
-  visit_real(args.dtable.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.dy.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 void embedding(const PositionEmbeddingForward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void embedding(const PositionEmbeddingBackward& args) {
-  visit_real(args.dtable.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.dy.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -21,36 +21,36 @@ struct Extents {
 
 /// silu(z), or 1 where nothing gates.
 template <bool kIsGated, typename T>
-T gate_of(const T* z, std::int64_t c) {
+RealOf<T> gate_of(const T* z, std::int64_t c) {
   if constexpr (kIsGated) {
-    return vector_silu(z[c]);
+    return vector_silu(widen(z[c]));
   } else {
-    return T{1};
+    return 1;
   }
 }
 
 // Both orders end alike: y = gain * x * silu(z) * rstd.
 template <bool kIsGated, typename T>
-void apply_group(const T* x, const T* z, const T* gain, T rstd, T* y, std::int64_t size) {
+void apply_group(const T* x, const T* z, const T* gain, RealOf<T> rstd, T* y, std::int64_t size) {
 #pragma omp simd
   for (std::int64_t c = 0; c < size; ++c) {
-    y[c] = x[c] * gate_of<kIsGated>(z, c) * rstd * gain[c];
+    put(y[c], widen(x[c]) * gate_of<kIsGated>(z, c) * rstd * widen(gain[c]));
   }
 }
 
 template <bool kIsGated, typename T>
-T sum_of_squares(GateOrder order, const T* x, const T* z, std::int64_t size) {
-  T sum = 0;
+RealOf<T> sum_of_squares(GateOrder order, const T* x, const T* z, std::int64_t size) {
+  RealOf<T> sum = 0;
   if (order == GateOrder::kNormThenGate) {
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < size; ++c) {
-      sum += x[c] * x[c];
+      sum += widen(x[c]) * widen(x[c]);
     }
     return sum;
   }
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < size; ++c) {
-    const T u = x[c] * gate_of<kIsGated>(z, c);
+    const RealOf<T> u = widen(x[c]) * gate_of<kIsGated>(z, c);
     sum += u * u;
   }
   return sum;
@@ -77,14 +77,15 @@ void for_each_group(const Extents& extents, const Work& work) {
 
 template <bool kIsGated, typename T>
 void forward(const GatedRmsNormForward& args) {
+  using Real = RealOf<T>;
   const Extents extents(args.x, args.rstd);
   for_each_group(extents, [&](std::int64_t at, std::int64_t column, std::int64_t statistic) {
     const T* x = args.x.data<T>() + at;
     const T* z = place<T>(args.z, at);
-    const T mean =
-        sum_of_squares<kIsGated>(args.order, x, z, extents.size) / static_cast<T>(extents.size);
-    const T rstd = 1 / std::sqrt(mean + static_cast<T>(args.eps));
-    args.rstd.data<T>()[statistic] = rstd;
+    const Real mean =
+        sum_of_squares<kIsGated>(args.order, x, z, extents.size) / static_cast<Real>(extents.size);
+    const Real rstd = 1 / std::sqrt(mean + static_cast<Real>(args.eps));
+    args.rstd.data<Real>()[statistic] = rstd;
     apply_group<kIsGated>(x, z, args.gain.data<T>() + column, rstd, args.y.data<T>() + at,
                           extents.size);
   });
@@ -95,61 +96,66 @@ void apply(const GatedRmsNormApply& args) {
   const Extents extents(args.x, args.rstd);
   for_each_group(extents, [&](std::int64_t at, std::int64_t column, std::int64_t statistic) {
     apply_group<kIsGated>(args.x.data<T>() + at, place<T>(args.z, at), args.gain.data<T>() + column,
-                          args.rstd.data<T>()[statistic], args.y.data<T>() + at, extents.size);
+                          args.rstd.data<RealOf<T>>()[statistic], args.y.data<T>() + at,
+                          extents.size);
   });
 }
 
 /// One group of one row; dx, dz and dgain may be null, and z where it is not gated.
 template <bool kIsGated, typename T>
 struct GroupBackward {
+  using Real = RealOf<T>;
+
   const T* x;
   const T* z;
   const T* gain;
-  T rstd;
+  Real rstd;
   const T* dy;
   T* dx;
   T* dz;
-  T* dgain;
+  Real* dgain;
   std::int64_t size;
 
   void gate_then_norm() const {
-    T sum_qu = 0;
+    Real sum_qu = 0;
 #pragma omp simd reduction(+ : sum_qu)
     for (std::int64_t c = 0; c < size; ++c) {
-      sum_qu += dy[c] * gain[c] * x[c] * gate_of<kIsGated>(z, c);
+      sum_qu += widen(dy[c]) * widen(gain[c]) * widen(x[c]) * gate_of<kIsGated>(z, c);
     }
-    const T shift = rstd * rstd * sum_qu / static_cast<T>(size);
+    const Real shift = rstd * rstd * sum_qu / static_cast<Real>(size);
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
-      const T f = gate_of<kIsGated>(z, c);
-      const T du = rstd * (dy[c] * gain[c] - x[c] * f * shift);
+      const Real f = gate_of<kIsGated>(z, c);
+      const Real du = rstd * (widen(dy[c]) * widen(gain[c]) - widen(x[c]) * f * shift);
       if (dx != nullptr) {
-        dx[c] = du * f;
+        put(dx[c], du * f);
       }
       if constexpr (kIsGated) {
         if (dz != nullptr) {
-          dz[c] = du * x[c] * silu_derivative(z[c], vector_sigmoid(z[c]));
+          const Real gate = widen(z[c]);
+          put(dz[c], du * widen(x[c]) * silu_derivative(gate, vector_sigmoid(gate)));
         }
       }
     }
   }
 
   void norm_then_gate() const {
-    T sum_qx = 0;
+    Real sum_qx = 0;
 #pragma omp simd reduction(+ : sum_qx)
     for (std::int64_t c = 0; c < size; ++c) {
-      sum_qx += dy[c] * gain[c] * gate_of<kIsGated>(z, c) * x[c];
+      sum_qx += widen(dy[c]) * widen(gain[c]) * gate_of<kIsGated>(z, c) * widen(x[c]);
     }
-    const T shift = rstd * rstd * sum_qx / static_cast<T>(size);
+    const Real shift = rstd * rstd * sum_qx / static_cast<Real>(size);
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
-      const T g = dy[c] * gain[c];
+      const Real g = widen(dy[c]) * widen(gain[c]);
       if (dx != nullptr) {
-        dx[c] = rstd * (g * gate_of<kIsGated>(z, c) - x[c] * shift);
+        put(dx[c], rstd * (g * gate_of<kIsGated>(z, c) - widen(x[c]) * shift));
       }
       if constexpr (kIsGated) {
         if (dz != nullptr) {
-          dz[c] = g * x[c] * rstd * silu_derivative(z[c], vector_sigmoid(z[c]));
+          const Real gate = widen(z[c]);
+          put(dz[c], g * widen(x[c]) * rstd * silu_derivative(gate, vector_sigmoid(gate)));
         }
       }
     }
@@ -158,7 +164,7 @@ struct GroupBackward {
   void add_dgain() const {
 #pragma omp simd
     for (std::int64_t c = 0; c < size; ++c) {
-      dgain[c] += dy[c] * x[c] * gate_of<kIsGated>(z, c) * rstd;
+      dgain[c] += widen(dy[c]) * widen(x[c]) * gate_of<kIsGated>(z, c) * rstd;
     }
   }
 };
@@ -167,15 +173,16 @@ struct GroupBackward {
 // result depends on the number of threads only.
 template <bool kIsGated, typename T>
 void backward(const GatedRmsNormBackward& args) {
+  using Real = RealOf<T>;
   const Extents extents(args.x, args.rstd);
   const std::int64_t cols = extents.cols();
   const std::int64_t basis = args.dy.dim(0);
   const bool has_dgain = args.dgain.defined();
   const int num_threads = omp_get_max_threads();
-  std::vector<T> partial(has_dgain ? static_cast<std::size_t>(num_threads * cols) : 0);
+  std::vector<Real> partial(has_dgain ? static_cast<std::size_t>(num_threads * cols) : 0);
 #pragma omp parallel num_threads(num_threads)
   {
-    T* dgain = has_dgain ? partial.data() + omp_get_thread_num() * cols : nullptr;
+    Real* dgain = has_dgain ? partial.data() + omp_get_thread_num() * cols : nullptr;
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < extents.rows; ++row) {
       for (std::int64_t group = 0; group < extents.groups; ++group) {
@@ -186,7 +193,7 @@ void backward(const GatedRmsNormBackward& args) {
               .x = args.x.data<T>() + row * cols + column,
               .z = place<T>(args.z, row * cols + column),
               .gain = args.gain.data<T>() + column,
-              .rstd = args.rstd.data<T>()[row * extents.groups + group],
+              .rstd = args.rstd.data<Real>()[row * extents.groups + group],
               .dy = args.dy.data<T>() + at,
               .dx = place<T>(args.dx, at),
               .dz = place<T>(args.dz, at),
@@ -205,14 +212,14 @@ void backward(const GatedRmsNormBackward& args) {
     }
   }
   if (has_dgain) {
-    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<Real>());
   }
 }
 
 // Calls `visit.operator()<kIsGated, T>()`.
 template <typename Args, typename Visit>
 void visit_gate(const Args& args, Visit&& visit) {
-  visit_real(args.x.dtype(), [&]<typename T>() {
+  visit_floating(args.x.dtype(), [&]<typename T>() {
     if (args.z.defined()) {
       visit.template operator()<true, T>();
     } else {

@@ -47,12 +47,13 @@ Cut cut_work(const RowBins& bins, std::int64_t columns, std::int64_t tile) {
 
 template <typename T>
 void gather(const GatherRows& args) {
-  constexpr std::int64_t kTile = Columns<T>::kWidth;
+  using Real = RealOf<T>;
+  constexpr std::int64_t kTile = Columns<Real>::kWidth;
   const std::int64_t columns = columns_of(args);
   const GatherPass<T> pass{.x = args.x.data<T>() + args.first_column,
                            .x_stride = args.x.dim(-1),
                            .bins = *args.bins,
-                           .out = args.out.defined() ? args.out.data<T>() : nullptr,
+                           .out = args.out.defined() ? args.out.data<Real>() : nullptr,
                            .out_stride = columns,
                            .accumulate = args.accumulate,
                            .wants_norm = args.squared_norm != nullptr,
@@ -60,8 +61,8 @@ void gather(const GatherRows& args) {
   const Cut cut = cut_work(*args.bins, columns, kTile);
   const std::int64_t items = cut.num_blocks() * cut.num_strips;
   std::vector<double> squared_norms(static_cast<std::size_t>(items), 0.0);
-  std::vector<T> sums(pass.wants_sums ? static_cast<std::size_t>(cut.num_blocks() * columns)
-                                      : std::size_t{0});
+  std::vector<Real> sums(pass.wants_sums ? static_cast<std::size_t>(cut.num_blocks() * columns)
+                                         : std::size_t{0});
 #pragma omp parallel for schedule(dynamic) if (args.x.numel() > kParallelElements)
   for (std::int64_t item = 0; item < items; ++item) {
     const std::int64_t block = item / cut.num_strips;
@@ -69,7 +70,7 @@ void gather(const GatherRows& args) {
     const std::int64_t first = cut.first_bin[static_cast<std::size_t>(block)];
     const std::int64_t last = cut.first_bin[static_cast<std::size_t>(block) + 1];
     const std::int64_t end = std::min(columns, (strip + 1) * cut.strip_columns);
-    T* block_sums = pass.wants_sums ? sums.data() + block * columns : nullptr;
+    Real* block_sums = pass.wants_sums ? sums.data() + block * columns : nullptr;
     squared_norms[static_cast<std::size_t>(item)] =
         gather_block(pass, first, last, strip * cut.strip_columns, end, block_sums);
   }
@@ -79,9 +80,9 @@ void gather(const GatherRows& args) {
     }
   }
   if (pass.wants_sums) {
-    T* to = args.column_sums.data<T>();
+    Real* to = args.column_sums.data<Real>();
     for (std::int64_t c = 0; c < columns; ++c) {
-      T sum = args.accumulate_column_sums ? to[c] : T{0};
+      Real sum = args.accumulate_column_sums ? to[c] : Real{0};
       for (std::int64_t block = 0; block < cut.num_blocks(); ++block) {
         sum += sums[static_cast<std::size_t>(block * columns + c)];
       }
@@ -93,9 +94,11 @@ void gather(const GatherRows& args) {
 /// A tile of columns of all rows, packed, and what they add up to.
 template <typename T>
 struct PackedTile {
-  std::vector<Columns<T>> rows;
-  Columns<T> sum;
-  typename Columns<T>::Lanes squares;
+  using Tile = Columns<RealOf<T>>;
+
+  std::vector<Tile> rows;
+  Tile sum;
+  typename Tile::Lanes squares;
 
   explicit PackedTile(const GatherRows& args)
       : rows(static_cast<std::size_t>(args.x.numel() / args.x.dim(-1))) {}
@@ -105,17 +108,16 @@ struct PackedTile {
     const std::int64_t stride = args.x.dim(-1);
     const T* from = args.x.data<T>() + args.first_column + begin;
     sum = {};
-    squares = typename Columns<T>::Lanes{};
+    squares = typename Tile::Lanes{};
     for (std::size_t row = 0; row < rows.size(); ++row, from += stride) {
       if (row + kRowsAhead < rows.size()) {  // rows lie pages apart: no prefetcher follows
-        for (std::int64_t line = 0; line < count; line += Columns<T>::kLanes) {
+        for (std::int64_t line = 0; line < count; line += Tile::kLanes) {
           __builtin_prefetch(from + static_cast<std::int64_t>(kRowsAhead) * stride + line);
         }
       }
-      rows[row] =
-          count == Columns<T>::kWidth ? Columns<T>::load(from) : Columns<T>::load_part(from, count);
+      rows[row] = count == Tile::kWidth ? Tile::load(from) : Tile::load_part(from, count);
       sum.add(rows[row]);
-      Columns<T> square;
+      Tile square;
       square.add_squares(rows[row]);
       square.add_to(squares);
     }
@@ -125,9 +127,11 @@ struct PackedTile {
 // For rows that lie in several bins: a tile of columns is read once, and again from the cache.
 template <typename T>
 void gather_packed(const GatherRows& args) {
-  constexpr std::int64_t kTile = Columns<T>::kWidth;
+  using Real = RealOf<T>;
+  using Tile = Columns<Real>;
+  constexpr std::int64_t kTile = Tile::kWidth;
   const RowBins& bins = *args.bins;
-  const std::vector<T> weights(bins.weights.begin(), bins.weights.end());
+  const std::vector<Real> weights(bins.weights.begin(), bins.weights.end());
   const std::int64_t columns = columns_of(args);
   const std::int64_t num_tiles = (columns + kTile - 1) / kTile;
   std::vector<double> squared_norms(static_cast<std::size_t>(num_tiles), 0.0);
@@ -136,8 +140,8 @@ void gather_packed(const GatherRows& args) {
     const std::int64_t count = std::min(kTile, columns - begin);
     packed.load(args, begin, count);
     for (std::int64_t bin = 0; bin < bins.num_outputs; ++bin) {
-      T* to = args.out.data<T>() + bin * columns + begin;
-      Columns<T> sum = args.accumulate ? Columns<T>::load_part(to, count) : Columns<T>{};
+      Real* to = args.out.data<Real>() + bin * columns + begin;
+      Tile sum = args.accumulate ? Tile::load_part(to, count) : Tile{};
       const auto r = static_cast<std::size_t>(bin);
       for (auto i = static_cast<std::size_t>(bins.offsets[r]);
            i < static_cast<std::size_t>(bins.offsets[r + 1]); ++i) {
@@ -146,13 +150,13 @@ void gather_packed(const GatherRows& args) {
       store_part(sum, to, count);
     }
     if (args.column_sums.defined()) {
-      T* to = args.column_sums.data<T>() + begin;
+      Real* to = args.column_sums.data<Real>() + begin;
       if (args.accumulate_column_sums) {
-        packed.sum.add(Columns<T>::load_part(to, count));
+        packed.sum.add(Tile::load_part(to, count));
       }
       store_part(packed.sum, to, count);
     }
-    for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {
+    for (std::int64_t lane = 0; lane < Tile::kLanes; ++lane) {
       squared_norms[static_cast<std::size_t>(tile)] += packed.squares[lane];
     }
   };
@@ -177,12 +181,12 @@ void row_norms(const RowNorms& args) {
 #pragma omp parallel for schedule(static) if (args.x.numel() > kParallelElements)
   for (std::int64_t row = 0; row < rows; ++row) {
     const T* x = args.x.data<T>() + row * columns;
-    T sum = 0;
+    RealOf<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < columns; ++c) {
-      sum += x[c] * x[c];
+      sum += widen(x[c]) * widen(x[c]);
     }
-    args.out.data<T>()[row] = std::sqrt(sum);
+    args.out.data<RealOf<T>>()[row] = std::sqrt(sum);
   }
 }
 
@@ -192,12 +196,12 @@ void gather_rows(const GatherRows& args) {
   const std::int64_t rows = args.x.numel() / args.x.dim(-1);
   const bool is_read_often =
       args.out.defined() && static_cast<std::int64_t>(args.bins->rows.size()) > 2 * rows;
-  visit_real(args.x.dtype(),
-             [&]<typename T>() { is_read_often ? gather_packed<T>(args) : gather<T>(args); });
+  visit_floating(args.x.dtype(),
+                 [&]<typename T>() { is_read_often ? gather_packed<T>(args) : gather<T>(args); });
 }
 
 void gather_rows(const RowNorms& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { row_norms<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { row_norms<T>(args); });
 }
 
 }  // namespace ghost::cpu

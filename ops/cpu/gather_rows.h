@@ -36,6 +36,19 @@ class Columns {
     std::memcpy(out.v_.data(), from, sizeof(out.v_));
     return out;
   }
+  static Columns load(const BFloat16* from) {
+    using Words = std::uint32_t __attribute__((vector_size(64)));
+    using Halves = std::uint16_t __attribute__((vector_size(32)));
+    Columns out;
+    for (auto& vector : out.v_) {
+      Halves halves;
+      std::memcpy(&halves, from, sizeof(halves));
+      const Words words = __builtin_convertvector(halves, Words) << 16;
+      std::memcpy(&vector, &words, sizeof(words));
+      from += kLanes;
+    }
+    return out;
+  }
   /// The last columns of a row, fewer than a tile; the rest counts as 0.
   static Columns load_part(const T* from, std::int64_t count) {
     Columns out;
@@ -47,6 +60,11 @@ class Columns {
       }
     }
     return out;
+  }
+  static Columns load_part(const BFloat16* from, std::int64_t count) {
+    std::array<BFloat16, static_cast<std::size_t>(kWidth)> whole{};
+    std::copy_n(from, count, whole.begin());
+    return load(whole.data());
   }
   void store(T* to) const { std::memcpy(to, v_.data(), sizeof(v_)); }
   void add_scaled(const Columns& x, T w) {
@@ -86,10 +104,12 @@ void store_part(const Columns<T>& tile, T* to, std::int64_t count) {
 /// out = (accumulate ? out : 0) + S x for a matrix x whose rows lie x_stride apart.
 template <typename T>
 struct GatherPass {
+  using Tile = Columns<RealOf<T>>;
+
   const T* x;
   std::int64_t x_stride;
   const RowBins& bins;
-  T* out;
+  RealOf<T>* out;
   std::int64_t out_stride;
   bool accumulate = false;
   bool wants_norm = false;
@@ -97,25 +117,27 @@ struct GatherPass {
 };
 
 /// What a pass adds up besides its output, over the rows that are covered.
-template <typename T>
+template <typename Tile>
 struct GatherSums {
-  Columns<T> columns;                             // of x
-  typename Columns<T>::Lanes* squares = nullptr;  // of all elements; null: not wanted
+  Tile columns;                             // of x
+  typename Tile::Lanes* squares = nullptr;  // of all elements; null: not wanted
 };
 
 /// One bin, columns [begin, begin + count) with count at most a tile.
 template <typename T, bool kCovers, typename Load, typename Store>
 void gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin,
-                 GatherSums<T>& sums, const Load& load, const Store& store) {
+                 GatherSums<typename GatherPass<T>::Tile>& sums, const Load& load,
+                 const Store& store) {
+  using Tile = typename GatherPass<T>::Tile;
   const auto r = static_cast<std::size_t>(bin);
   const bool is_output = bin < pass.bins.num_outputs;
-  Columns<T> sum =
-      is_output && pass.accumulate ? load(pass.out + bin * pass.out_stride + begin) : Columns<T>{};
-  Columns<T> squares;
+  Tile sum =
+      is_output && pass.accumulate ? load(pass.out + bin * pass.out_stride + begin) : Tile{};
+  Tile squares;
   for (std::int32_t i = pass.bins.offsets[r]; i < pass.bins.offsets[r + 1]; ++i) {
     const auto entry = static_cast<std::size_t>(i);
-    const Columns<T> x = load(pass.x + pass.bins.rows[entry] * pass.x_stride + begin);
-    sum.add_scaled(x, static_cast<T>(pass.bins.weights[entry]));
+    const Tile x = load(pass.x + pass.bins.rows[entry] * pass.x_stride + begin);
+    sum.add_scaled(x, static_cast<RealOf<T>>(pass.bins.weights[entry]));
     if constexpr (kCovers) {
       sums.columns.add(x);
       squares.add_squares(x);
@@ -131,9 +153,10 @@ void gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin
 
 template <typename T, typename Load, typename Store>
 void gather_columns(const GatherPass<T>& pass, std::int64_t first_bin, std::int64_t last_bin,
-                    std::int64_t begin, T* block_sums, typename Columns<T>::Lanes* squares,
-                    const Load& load, const Store& store) {
-  GatherSums<T> sums{.squares = squares};
+                    std::int64_t begin, RealOf<T>* block_sums,
+                    typename GatherPass<T>::Tile::Lanes* squares, const Load& load,
+                    const Store& store) {
+  GatherSums<typename GatherPass<T>::Tile> sums{.squares = squares};
   for (std::int64_t bin = first_bin; bin < last_bin; ++bin) {
     const bool covers = (pass.wants_norm || pass.wants_sums) && bin >= pass.bins.cover_first &&
                         bin < pass.bins.cover_last;
@@ -149,25 +172,26 @@ void gather_columns(const GatherPass<T>& pass, std::int64_t first_bin, std::int6
 /// Returns the sum of their squares where it is wanted.
 template <typename T>
 double gather_block(const GatherPass<T>& pass, std::int64_t first, std::int64_t last,
-                    std::int64_t begin, std::int64_t end, T* block_sums) {
-  constexpr std::int64_t kTile = Columns<T>::kWidth;
-  typename Columns<T>::Lanes squares = {};
+                    std::int64_t begin, std::int64_t end, RealOf<T>* block_sums) {
+  using Tile = typename GatherPass<T>::Tile;
+  constexpr std::int64_t kTile = Tile::kWidth;
+  typename Tile::Lanes squares = {};
   auto* wanted = pass.wants_norm ? &squares : nullptr;
   for (; begin + kTile <= end; begin += kTile) {
     gather_columns<T>(
         pass, first, last, begin, block_sums, wanted,
-        [](const T* from) { return Columns<T>::load(from); },
-        [](const Columns<T>& tile, T* to) { tile.store(to); });
+        [](const auto* from) { return Tile::load(from); },
+        [](const Tile& tile, RealOf<T>* to) { tile.store(to); });
   }
   if (begin < end) {
     const std::int64_t count = end - begin;
     gather_columns<T>(
         pass, first, last, begin, block_sums, wanted,
-        [count](const T* from) { return Columns<T>::load_part(from, count); },
-        [count](const Columns<T>& tile, T* to) { store_part(tile, to, count); });
+        [count](const auto* from) { return Tile::load_part(from, count); },
+        [count](const Tile& tile, RealOf<T>* to) { store_part(tile, to, count); });
   }
   double squared_norm = 0;
-  for (std::int64_t lane = 0; lane < Columns<T>::kLanes; ++lane) {
+  for (std::int64_t lane = 0; lane < Tile::kLanes; ++lane) {
     squared_norm += squares[lane];
   }
   return squared_norm;

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+
+#include "engine/tensor/dtype.h"
 
 namespace ghost::cpu {
 
@@ -27,6 +30,15 @@ void gemm(const GemmSize& size, float alpha, const Matrix<const float>& a,
           const Matrix<const float>& b, float beta, const Matrix<float>& c);
 void gemm(const GemmSize& size, double alpha, const Matrix<const double>& a,
           const Matrix<const double>& b, double beta, const Matrix<double>& c);
+/// bf16 products summed in f32, by oneDNN's bf16 kernels where the CPU has instructions for them
+/// (AMX, AVX512-BF16), else in f32 on widened copies. C in bf16 takes beta = 0 only.
+void gemm(const GemmSize& size, float alpha, const Matrix<const BFloat16>& a,
+          const Matrix<const BFloat16>& b, float beta, const Matrix<float>& c);
+void gemm(const GemmSize& size, float alpha, const Matrix<const BFloat16>& a,
+          const Matrix<const BFloat16>& b, float beta, const Matrix<BFloat16>& c);
+
+/// How products of bf16 run on this CPU: "AMX", "AVX512-BF16" or "f32".
+std::string bf16_gemm_path();
 
 /// The plain definition, for f64 and as the yardstick of the fast path.
 template <typename T>

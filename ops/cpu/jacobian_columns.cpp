@@ -7,10 +7,10 @@ namespace ghost::cpu {
 void jacobian_columns(const BasisCotangents& args) {
   const std::int64_t batch = args.y.dim(1);
   const std::int64_t width = args.y.dim(2);
-  visit_real(args.y.dtype(), [&]<typename T>() {
-    std::fill_n(args.y.data<T>(), args.y.numel(), T{0});
+  visit_floating(args.y.dtype(), [&]<typename T>() {
+    std::fill_n(args.y.data<T>(), args.y.numel(), T{});
     for (std::int64_t row = 0; row < args.y.dim(0) * batch; ++row) {
-      args.y.data<T>()[row * width + args.first + row / batch] = 1;
+      put(args.y.data<T>()[row * width + args.first + row / batch], 1);
     }
   });
 }
@@ -18,7 +18,7 @@ void jacobian_columns(const BasisCotangents& args) {
 void jacobian_columns(const WriteColumns& args) {
   const std::int64_t batch = args.matrices.dim(0);
   const std::int64_t width = args.matrices.dim(1);
-  visit_real(args.rows.dtype(), [&]<typename T>() {
+  visit_floating(args.rows.dtype(), [&]<typename T>() {
     const T* row = args.rows.data<T>();
     for (std::int64_t p = 0; p < args.rows.dim(0); ++p) {
       for (std::int64_t b = 0; b < batch; ++b, row += width) {

@@ -11,18 +11,19 @@ namespace {
 /// Takes an element of x to its normalised value: (x - mean) * scale.
 template <typename T>
 struct Standard {
-  T mean = 0;
-  T scale = 1;
+  RealOf<T> mean = 0;
+  RealOf<T> scale = 1;
 
-  T operator()(T x) const { return (x - mean) * scale; }
+  RealOf<T> operator()(T x) const { return (widen(x) - mean) * scale; }
 };
 
 // Of a row of x that is kept as it was, or normalised already.
 template <typename T, typename Args>
 Standard<T> standard_of(const Args& args, std::int64_t row) {
-  return args.mean.defined()
-             ? Standard<T>{args.mean.template data<T>()[row], args.rstd.template data<T>()[row]}
-             : Standard<T>{};
+  using Real = RealOf<T>;
+  return args.mean.defined() ? Standard<T>{args.mean.template data<Real>()[row],
+                                           args.rstd.template data<Real>()[row]}
+                             : Standard<T>{};
 }
 
 // One row: two passes over x for the statistics (the second mostly from cache), one for y.
@@ -32,18 +33,19 @@ void normalize_row(const T* x, const Standard<T>& standard, const T* gain, const
   if (bias != nullptr) {
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      y[c] = standard(x[c]) * gain[c] + bias[c];
+      put(y[c], standard(x[c]) * widen(gain[c]) + widen(bias[c]));
     }
   } else {
 #pragma omp simd
     for (std::int64_t c = 0; c < cols; ++c) {
-      y[c] = standard(x[c]) * gain[c];
+      put(y[c], standard(x[c]) * widen(gain[c]));
     }
   }
 }
 
 template <typename T>
 void forward(const LayerNormForward& args) {
+  using Real = RealOf<T>;
   const std::int64_t cols = args.x.dim(-1);
   const std::int64_t rows = args.x.numel() / cols;
   const T* gain = args.gain.data<T>();
@@ -51,27 +53,27 @@ void forward(const LayerNormForward& args) {
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
     const T* x = args.x.data<T>() + row * cols;
-    T sum = 0;
+    Real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < cols; ++c) {
-      sum += x[c];
+      sum += widen(x[c]);
     }
-    const T mean = sum / static_cast<T>(cols);
-    T sum_sq = 0;
+    const Real mean = sum / static_cast<Real>(cols);
+    Real sum_sq = 0;
 #pragma omp simd reduction(+ : sum_sq)
     for (std::int64_t c = 0; c < cols; ++c) {
-      sum_sq += (x[c] - mean) * (x[c] - mean);
+      sum_sq += (widen(x[c]) - mean) * (widen(x[c]) - mean);
     }
-    const T rstd = 1 / std::sqrt(sum_sq / static_cast<T>(cols) + static_cast<T>(args.eps));
-    args.mean.data<T>()[row] = mean;
-    args.rstd.data<T>()[row] = rstd;
+    const Real rstd = 1 / std::sqrt(sum_sq / static_cast<Real>(cols) + static_cast<Real>(args.eps));
+    args.mean.data<Real>()[row] = mean;
+    args.rstd.data<Real>()[row] = rstd;
     const Standard<T> standard{mean, rstd};
     normalize_row(x, standard, gain, bias, args.y.data<T>() + row * cols, cols);
     if (args.normalized.defined()) {
       T* normalized = args.normalized.data<T>() + row * cols;
 #pragma omp simd
       for (std::int64_t c = 0; c < cols; ++c) {
-        normalized[c] = standard(x[c]);
+        put(normalized[c], standard(x[c]));
       }
     }
   }
@@ -90,21 +92,22 @@ void apply(const LayerNormApply& args) {
 }
 
 template <typename T>
-void dx_row(const T* x, const T* dy, const T* gain, const Standard<T>& standard, T rstd, T* dx,
-            std::int64_t cols) {
-  T sum_g = 0;
-  T sum_gn = 0;
+void dx_row(const T* x, const T* dy, const T* gain, const Standard<T>& standard, RealOf<T> rstd,
+            T* dx, std::int64_t cols) {
+  using Real = RealOf<T>;
+  Real sum_g = 0;
+  Real sum_gn = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gn)
   for (std::int64_t c = 0; c < cols; ++c) {
-    const T g = dy[c] * gain[c];
+    const Real g = widen(dy[c]) * widen(gain[c]);
     sum_g += g;
-    sum_gn += g * (x[c] - standard.mean);
+    sum_gn += g * (widen(x[c]) - standard.mean);
   }
-  const T mean_g = sum_g / static_cast<T>(cols);
-  const T mean_gn = sum_gn * standard.scale / static_cast<T>(cols);
+  const Real mean_g = sum_g / static_cast<Real>(cols);
+  const Real mean_gn = sum_gn * standard.scale / static_cast<Real>(cols);
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    dx[c] = rstd * (dy[c] * gain[c] - mean_g - standard(x[c]) * mean_gn);
+    put(dx[c], rstd * (widen(dy[c]) * widen(gain[c]) - mean_g - standard(x[c]) * mean_gn));
   }
 }
 
@@ -112,28 +115,29 @@ void dx_row(const T* x, const T* dy, const T* gain, const Standard<T>& standard,
 // result depends on the number of threads only.
 template <typename T>
 void backward(const LayerNormBackward& args) {
+  using Real = RealOf<T>;
   const std::int64_t cols = args.x.dim(-1);
   const std::int64_t rows = args.x.numel() / cols;
   const std::int64_t basis = args.dy.dim(0);
   const bool has_weights = args.dgain.defined() || args.dbias.defined();
   const int num_threads = omp_get_max_threads();
-  std::vector<T> partial(has_weights ? static_cast<std::size_t>(num_threads * 2 * cols) : 0);
+  std::vector<Real> partial(has_weights ? static_cast<std::size_t>(num_threads * 2 * cols) : 0);
 #pragma omp parallel num_threads(num_threads)
   {
-    T* dgain = has_weights ? partial.data() + omp_get_thread_num() * cols : nullptr;
-    T* dbias = has_weights ? dgain + num_threads * cols : nullptr;
+    Real* dgain = has_weights ? partial.data() + omp_get_thread_num() * cols : nullptr;
+    Real* dbias = has_weights ? dgain + num_threads * cols : nullptr;
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       const T* x = args.x.data<T>() + row * cols;
       const Standard<T> standard = standard_of<T>(args, row);
-      const T rstd = args.rstd.data<T>()[row];
+      const Real rstd = args.rstd.data<Real>()[row];
       for (std::int64_t p = 0; p < basis; ++p) {
         const T* dy = args.dy.data<T>() + (p * rows + row) * cols;
         if (has_weights) {
 #pragma omp simd
           for (std::int64_t c = 0; c < cols; ++c) {
-            dgain[c] += dy[c] * standard(x[c]);
-            dbias[c] += dy[c];
+            dgain[c] += widen(dy[c]) * standard(x[c]);
+            dbias[c] += widen(dy[c]);
           }
         }
         if (args.dx.defined()) {
@@ -144,26 +148,26 @@ void backward(const LayerNormBackward& args) {
     }
   }
   if (args.dgain.defined()) {
-    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<Real>());
   }
   if (args.dbias.defined()) {
     column_sums(partial.data() + num_threads * cols, num_threads, cols, args.accumulate_dbias,
-                args.dbias.data<T>());
+                args.dbias.data<Real>());
   }
 }
 
 }  // namespace
 
 void layer_norm(const LayerNormForward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void layer_norm(const LayerNormApply& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
 }
 
 void layer_norm(const LayerNormBackward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -8,6 +8,7 @@
 #include "ops/cpu/gather_rows.h"
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/sketch_matrix.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/linear_cross_entropy_kernels.h"
 
@@ -48,18 +49,19 @@ T* slot_of(const Tensor& pieces, std::int64_t slot) {
 }
 
 template <typename T>
-void form_logits(const CrossEntropyRows& in, const Piece& piece, T* logits) {
+void form_logits(const CrossEntropyRows& in, const Piece& piece, RealOf<T>* logits) {
+  using Real = RealOf<T>;
   const std::int64_t channels = in.x.dim(1);
-  gemm({.m = piece.rows, .n = piece.columns, .k = channels}, T{1},
-       {in.x.data<T>() + piece.first_row * channels, channels},
-       {in.weight.data<T>() + piece.first_column * channels, channels, Transpose::kYes}, T{0},
-       {logits, piece.columns});
+  gemm({.m = piece.rows, .n = piece.columns, .k = channels}, Real{1},
+       Matrix<const T>{in.x.data<T>() + piece.first_row * channels, channels},
+       {in.weight.data<T>() + piece.first_column * channels, channels, Transpose::kYes}, Real{0},
+       Matrix<Real>{logits, piece.columns});
 }
 
 /// x becomes exp(x - shift); gives their sum.
-template <typename T>
-T exponentials(T* x, T shift, std::int64_t n) {
-  T sum = 0;
+template <typename Real>
+Real exponentials(Real* x, Real shift, std::int64_t n) {
+  Real sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t i = 0; i < n; ++i) {
     x[i] = vector_exp(x[i] - shift);
@@ -70,45 +72,46 @@ T exponentials(T* x, T shift, std::int64_t n) {
 
 // Logits of one strip become exponentials, with their maxima and sums; losses hold the logits of
 // targets that lie in it.
-template <typename T>
-void reduce_strip(const CrossEntropyLoss& args, const Piece& piece, std::int64_t strip, T* logits) {
-  T* maxima = args.maxima.data<T>() + strip * args.pieces.chunk_rows;
-  T* sums = args.sums.data<T>() + strip * args.pieces.chunk_rows;
+template <typename Real>
+void reduce_strip(const CrossEntropyLoss& args, const Piece& piece, std::int64_t strip,
+                  Real* logits) {
+  Real* maxima = args.maxima.data<Real>() + strip * args.pieces.chunk_rows;
+  Real* sums = args.sums.data<Real>() + strip * args.pieces.chunk_rows;
   const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
-  T* losses = args.losses.data<T>() + piece.first_row;
+  Real* losses = args.losses.data<Real>() + piece.first_row;
 #pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
   for (std::int64_t i = 0; i < piece.rows; ++i) {
-    T* row = logits + i * piece.columns;
+    Real* row = logits + i * piece.columns;
     const std::int64_t target = targets[i] - piece.first_column;
     if (targets[i] != args.in.ignore_index && target >= 0 && target < piece.columns) {
       losses[i] = row[target];
     }
     maxima[i] = piece.counted > 0 ? vector_maximum(row, piece.counted)
-                                  : -std::numeric_limits<T>::infinity();
+                                  : -std::numeric_limits<Real>::infinity();
     sums[i] = exponentials(row, maxima[i], piece.counted);
   }
 }
 
-template <typename T>
+template <typename Real>
 void combine_strips(const CrossEntropyLoss& args, std::int64_t first_row, std::int64_t rows) {
   const std::int64_t strips = args.pieces.num_strips;
   const std::int64_t stride = args.pieces.chunk_rows;
-  const T* maxima = args.maxima.data<T>();
-  const T* sums = args.sums.data<T>();
+  const Real* maxima = args.maxima.data<Real>();
+  const Real* sums = args.sums.data<Real>();
   for (std::int64_t i = 0; i < rows; ++i) {
-    T largest = maxima[i];
+    Real largest = maxima[i];
     for (std::int64_t strip = 1; strip < strips; ++strip) {
       largest = std::max(largest, maxima[strip * stride + i]);
     }
-    T sum = 0;
+    Real sum = 0;
     for (std::int64_t strip = 0; strip < strips; ++strip) {
       sum += sums[strip * stride + i] * std::exp(maxima[strip * stride + i] - largest);
     }
-    const T lse = largest + std::log(sum);
-    args.in.lse.data<T>()[first_row + i] = lse;
-    T& loss = args.losses.data<T>()[first_row + i];
+    const Real lse = largest + std::log(sum);
+    args.in.lse.data<Real>()[first_row + i] = lse;
+    Real& loss = args.losses.data<Real>()[first_row + i];
     const bool counts = args.in.targets.data<std::int32_t>()[first_row + i] != args.in.ignore_index;
-    loss = counts ? lse - loss : T{0};
+    loss = counts ? lse - loss : Real{0};
   }
 }
 
@@ -132,50 +135,57 @@ void losses_of_chunk(const CrossEntropyLoss& args, std::int64_t first_row) {
     const auto [first, last] = strips_of(args.pieces, part);
     const bool is_held = args.exponentials.dim(0) == args.pieces.num_strips;
     for (std::int64_t strip = first; strip < last; ++strip) {
-      T* logits = slot_of<T>(args.exponentials, is_held ? strip : omp_get_thread_num());
+      auto* logits = slot_of<RealOf<T>>(args.exponentials, is_held ? strip : omp_get_thread_num());
       const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
-      form_logits(args.in, piece, logits);
+      form_logits<T>(args.in, piece, logits);
       reduce_strip(args, piece, strip, logits);
     }
   });
-  combine_strips<T>(args, first_row,
-                    std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row));
+  combine_strips<RealOf<T>>(args, first_row,
+                            std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row));
 }
 
-// dlogits of a piece, from its exponentials or else from logits in their place; padding has none.
+// dlogits of a piece, from its exponentials or else from logits, which may lie in their place;
+// padding has none.
 template <typename T>
 void form_gradient(const CrossEntropyGradient& args, const Piece& piece, std::int64_t strip,
-                   T* dlogits) {
+                   const RealOf<T>* logits, T* dlogits) {
+  using Real = RealOf<T>;
   const std::int32_t* targets = args.in.targets.data<std::int32_t>() + piece.first_row;
-  const T* lse = args.in.lse.data<T>() + piece.first_row;
-  const T scale = static_cast<T>(1.0 / *args.count.data<double>());
+  const Real* lse = args.in.lse.data<Real>() + piece.first_row;
+  const auto scale = static_cast<Real>(1.0 / *args.count.data<double>());
   const bool is_held = args.exponentials.defined();
 #pragma omp parallel for schedule(static) if (piece.rows * piece.columns > kParallelElements)
   for (std::int64_t i = 0; i < piece.rows; ++i) {
     T* row = dlogits + i * piece.columns;
     if (targets[i] == args.in.ignore_index) {
-      std::fill_n(row, piece.columns, T{0});
+      std::fill_n(row, piece.columns, T{});
       continue;
     }
-    const T shift = lse[i];
+    const std::int64_t target = targets[i] - piece.first_column;
+    const bool has_target = target >= 0 && target < piece.columns;
+    const Real shift = lse[i];
+    Real of_target = 0;
     if (is_held) {
-      const T* held = slot_of<T>(args.exponentials, strip) + i * piece.columns;
-      const T maximum = args.maxima.data<T>()[strip * args.pieces.chunk_rows + i];
-      const T factor = scale * std::exp(maximum - shift);
+      const Real* held = slot_of<Real>(args.exponentials, strip) + i * piece.columns;
+      const Real maximum = args.maxima.data<Real>()[strip * args.pieces.chunk_rows + i];
+      const Real factor = scale * std::exp(maximum - shift);
+      of_target = has_target ? factor * held[target] : 0;
 #pragma omp simd
       for (std::int64_t c = 0; c < piece.counted; ++c) {
-        row[c] = factor * held[c];
+        put(row[c], factor * held[c]);
       }
     } else {
+      const Real* from = logits + i * piece.columns;
+      of_target = has_target ? scale * vector_exp(from[target] - shift) : 0;
 #pragma omp simd
       for (std::int64_t c = 0; c < piece.counted; ++c) {
-        row[c] = scale * vector_exp(row[c] - shift);
+        put(row[c], scale * vector_exp(from[c] - shift));
       }
     }
-    std::fill(row + piece.counted, row + piece.columns, T{0});
-    const std::int64_t target = targets[i] - piece.first_column;
-    if (target >= 0 && target < piece.columns) {
-      row[target] -= scale;
+    std::fill(row + piece.counted, row + piece.columns, T{});
+    if (has_target) {
+      put(row[target], of_target - scale);
     }
   }
 }
@@ -192,7 +202,8 @@ void sketch_piece(const CrossEntropyGradient& args, const Piece& piece, const Ro
   const LogitsSketch& sketch = *args.sketch;
   const std::int64_t vocab = args.in.weight.dim(0);
   const bool accumulate = piece.first_row > 0;
-  T* out = sketch.out.data<T>() + piece.first_column;
+  using Real = RealOf<T>;
+  Real* out = sketch.out.data<Real>() + piece.first_column;
   const GatherPass<T> pass{.x = dlogits,
                            .x_stride = piece.columns,
                            .bins = bins,
@@ -202,16 +213,16 @@ void sketch_piece(const CrossEntropyGradient& args, const Piece& piece, const Ro
                            .wants_norm = true};
   sums.squared_norm += gather_block<T>(pass, 0, bins.num_bins(), 0, piece.columns, nullptr);
   if (!matrix.empty()) {
-    gemm({.m = sketch.out.dim(0), .n = piece.columns, .k = piece.rows}, T{1},
-         {matrix.data(), piece.rows}, {dlogits, piece.columns}, accumulate ? T{1} : T{0},
-         {out, vocab});
+    gemm({.m = sketch.out.dim(0), .n = piece.columns, .k = piece.rows}, Real{1},
+         Matrix<const T>{matrix.data(), piece.rows}, {dlogits, piece.columns},
+         accumulate ? Real{1} : Real{0}, Matrix<Real>{out, vocab});
   }
   for (std::size_t i = 0; i < sums.row_squares.size(); ++i) {
     const T* row = dlogits + static_cast<std::int64_t>(i) * piece.columns;
-    T sum = 0;
+    Real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (std::int64_t c = 0; c < piece.columns; ++c) {
-      sum += row[c] * row[c];
+      sum += widen(row[c]) * widen(row[c]);
     }
     sums.row_squares[i] += static_cast<double>(sum);
   }
@@ -226,7 +237,8 @@ std::vector<T> matrix_columns(const CrossEntropyGradient& args, std::int64_t fir
     const std::int64_t rows = args.in.x.dim(0);
     for (std::int64_t r = 0; r < args.sketch->out.dim(0); ++r) {
       const double* from = args.sketch->matrix->data() + r * rows + first;
-      out.insert(out.end(), from, from + count);
+      const std::vector<T> row = sketch_matrix<T>(std::span(from, static_cast<std::size_t>(count)));
+      out.insert(out.end(), row.begin(), row.end());
     }
   }
   return out;
@@ -234,6 +246,7 @@ std::vector<T> matrix_columns(const CrossEntropyGradient& args, std::int64_t fir
 
 template <typename T>
 void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row) {
+  using Real = RealOf<T>;
   const std::int64_t channels = args.in.x.dim(1);
   const std::int64_t rows = std::min(args.pieces.chunk_rows, args.in.x.dim(0) - first_row);
   RowBins bins;
@@ -247,28 +260,31 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
     part.row_squares.assign(wants_rows ? static_cast<std::size_t>(rows) : 0, 0.0);
   }
   const std::int64_t part_elements = args.pieces.chunk_rows * channels;
-  const T cotangent = args.cotangent.defined() ? *args.cotangent.data<T>() : T{1};
+  const Real cotangent = args.cotangent.defined() ? *args.cotangent.data<Real>() : Real{1};
   for_each_part(args.pieces, [&](std::int64_t part) {
     const auto [first, last] = strips_of(args.pieces, part);
     for (std::int64_t strip = first; strip < last; ++strip) {
       T* dlogits = slot_of<T>(args.dlogits, omp_get_thread_num());
       const Piece piece = piece_at(args.in, args.pieces, first_row, strip);
       const T* weight = args.in.weight.data<T>() + piece.first_column * channels;
+      Real* logits = nullptr;
       if (!args.exponentials.defined()) {
-        form_logits(args.in, piece, dlogits);
+        logits = slot_of<Real>(args.logits, omp_get_thread_num());
+        form_logits<T>(args.in, piece, logits);
       }
-      form_gradient(args, piece, strip, dlogits);
+      form_gradient<T>(args, piece, strip, logits, dlogits);
       if (args.dx.defined()) {
-        gemm({.m = rows, .n = channels, .k = piece.columns}, T{1}, {dlogits, piece.columns},
-             {weight, channels}, strip == first ? T{0} : T{1},
-             {args.dx_parts.data<T>() + part * part_elements, channels});
+        gemm({.m = rows, .n = channels, .k = piece.columns}, Real{1},
+             Matrix<const T>{dlogits, piece.columns}, {weight, channels},
+             strip == first ? Real{0} : Real{1},
+             Matrix<Real>{args.dx_parts.data<Real>() + part * part_elements, channels});
       }
       if (args.dweight.defined()) {
         const bool accumulate = args.accumulate_dweight || first_row > 0;
         gemm({.m = piece.columns, .n = channels, .k = rows}, cotangent,
-             {dlogits, piece.columns, Transpose::kYes},
-             {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? T{1} : T{0},
-             {args.dweight.data<T>() + piece.first_column * channels, channels});
+             Matrix<const T>{dlogits, piece.columns, Transpose::kYes},
+             {args.in.x.data<T>() + first_row * channels, channels}, accumulate ? Real{1} : Real{0},
+             Matrix<Real>{args.dweight.data<Real>() + piece.first_column * channels, channels});
       }
       if (args.sketch != nullptr) {
         sketch_piece(args, piece, bins, matrix, dlogits, sums[static_cast<std::size_t>(part)]);
@@ -284,15 +300,15 @@ void gradient_of_chunk(const CrossEntropyGradient& args, std::int64_t first_row)
     }
   }
   if (args.dx.defined()) {
-    const T* parts = args.dx_parts.data<T>();
+    const Real* parts = args.dx_parts.data<Real>();
     T* dx = args.dx.data<T>() + first_row * channels;
 #pragma omp parallel for simd schedule(simd : static) if (rows * channels > kParallelElements)
     for (std::int64_t i = 0; i < rows * channels; ++i) {
-      T sum = parts[i];
+      Real sum = parts[i];
       for (std::int64_t part = 1; part < args.pieces.num_parts; ++part) {
         sum += parts[part * part_elements + i];
       }
-      dx[i] = sum;
+      put(dx[i], sum);
     }
   }
 }
@@ -317,7 +333,7 @@ void linear_cross_entropy(const CrossEntropyCount& args) {
 }
 
 void linear_cross_entropy(const CrossEntropyLoss& args) {
-  visit_real(args.in.x.dtype(), [&]<typename T>() {
+  visit_floating(args.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
       losses_of_chunk<T>(args, row);
     }
@@ -325,7 +341,7 @@ void linear_cross_entropy(const CrossEntropyLoss& args) {
 }
 
 void linear_cross_entropy(const CrossEntropyGradient& args) {
-  visit_real(args.in.x.dtype(), [&]<typename T>() {
+  visit_floating(args.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < args.in.x.dim(0); row += args.pieces.chunk_rows) {
       gradient_of_chunk<T>(args, row);
     }
@@ -334,7 +350,7 @@ void linear_cross_entropy(const CrossEntropyGradient& args) {
 
 void linear_cross_entropy(const CrossEntropyLossAndGradient& args) {
   const CrossEntropyLoss& loss = args.loss;
-  visit_real(loss.in.x.dtype(), [&]<typename T>() {
+  visit_floating(loss.in.x.dtype(), [&]<typename T>() {
     for (std::int64_t row = 0; row < loss.in.x.dim(0); row += loss.pieces.chunk_rows) {
       losses_of_chunk<T>(loss, row);
       gradient_of_chunk<T>(args.gradient, row);
@@ -354,14 +370,14 @@ void linear_cross_entropy(const CrossEntropyMean& args) {
 
 void linear_cross_entropy(const CrossEntropyScale& args) {
   const std::int64_t n = args.x.numel();
-  visit_real(args.x.dtype(), [&]<typename T>() {
+  visit_floating(args.x.dtype(), [&]<typename T>() {
     const T* x = args.x.data<T>();
     for (std::int64_t p = 0; p < args.dloss.dim(0); ++p) {
-      const T dloss = args.dloss.data<T>()[p];
+      const RealOf<T> dloss = args.dloss.data<RealOf<T>>()[p];
       T* out = args.out.data<T>() + p * n;
 #pragma omp parallel for simd schedule(simd : static) if (n > kParallelElements)
       for (std::int64_t i = 0; i < n; ++i) {
-        out[i] = dloss * x[i];
+        put(out[i], dloss * widen(x[i]));
       }
     }
   });

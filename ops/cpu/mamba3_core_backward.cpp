@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <numbers>
 #include <omp.h>
+#include <vector>
 
 #include "ops/cpu/gemm.h"
 #include "ops/cpu/mamba3_head_backward.h"
 #include "ops/cpu/parallel.h"
+#include "ops/cpu/stored_rows.h"
 
 namespace ghost::cpu {
 namespace {
@@ -66,20 +69,21 @@ class Layout {
 
 // What forward knew of one head: rotated rows, coefficients and the state before each chunk.
 template <typename T>
-void repeat_forward(const Mamba3CoreBackward& args, const Mamba3Head<T>& at, const T* theta,
-                    const HeadForward<T>& saved, const ThreadScratch<T>& scratch) {
+void repeat_forward(const Mamba3CoreBackward& args, const Mamba3Head<T>& at, const RealOf<T>* theta,
+                    const HeadForward<RealOf<T>>& saved, const ThreadScratch<RealOf<T>>& scratch) {
+  using Real = RealOf<T>;
   const Mamba3Size& size = args.size;
   const std::int64_t state = size.state;
   const PairLayout pairs(args.pairing, state);
-  Mamba3Coefficients<T> coefficients = saved.c;
+  Mamba3Coefficients<Real> coefficients = saved.c;
   coefficients.fill(at);
   initial_angles(at, scratch.dphi);
   for (std::int64_t t = 0; t < size.seq_len; ++t) {
-    T* cosines = saved.cosines + t * size.angles;
-    T* sines = saved.sines + t * size.angles;
-    T* q = saved.q + t * size.ranks * state;
-    T* k = saved.k + t * size.ranks * state;
-    advance_angles(scratch.dphi, theta + t * size.angles, args.in.dt.data<T>()[at.scalar(t)],
+    Real* cosines = saved.cosines + t * size.angles;
+    Real* sines = saved.sines + t * size.angles;
+    Real* q = saved.q + t * size.ranks * state;
+    Real* k = saved.k + t * size.ranks * state;
+    advance_angles(scratch.dphi, theta + t * size.angles, args.in.dt.data<Real>()[at.scalar(t)],
                    cosines, sines, size.angles);
     biased_rows(at, t, args.in.q, args.in.q_bias, q);
     biased_rows(at, t, args.in.k, args.in.k_bias, k);
@@ -91,58 +95,82 @@ void repeat_forward(const Mamba3CoreBackward& args, const Mamba3Head<T>& at, con
   initial_state(at, saved.c.back[0], scratch.x, saved.states);
   for (std::int64_t chunk = 0; chunk + 1 < size.num_chunks(); ++chunk) {
     const std::int64_t t0 = chunk * size.chunk;
-    const T total = saved.c.s[t0 + size.chunk - 1];
+    const Real total = saved.c.s[t0 + size.chunk - 1];
     for (std::int64_t i = 0; i < size.chunk; ++i) {
-      T* x = scratch.x + i * size.ranks * size.head_dim;
+      Real* x = scratch.x + i * size.ranks * size.head_dim;
       rank_values(at, args.in.v.data<T>() + at.value(t0 + i), x);
-      const T weight = vector_exp(total - saved.c.s[t0 + i]) * saved.c.sigma[t0 + i];
+      const Real weight = vector_exp(total - saved.c.s[t0 + i]) * saved.c.sigma[t0 + i];
       for (std::int64_t p = 0; p < size.ranks * size.head_dim; ++p) {
         x[p] *= weight;
       }
     }
-    T* next = saved.states + (chunk + 1) * size.state_numel();
+    Real* next = saved.states + (chunk + 1) * size.state_numel();
     std::copy_n(next - size.state_numel(), size.state_numel(), next);
-    gemm({.m = size.head_dim, .n = state, .k = size.chunk_rows()}, T{1},
+    gemm({.m = size.head_dim, .n = state, .k = size.chunk_rows()}, Real{1},
          {scratch.x, size.head_dim, Transpose::kYes}, {saved.k + t0 * size.ranks * state, state},
          vector_exp(total), {next, state});
   }
 }
 
-// dq and dk added over the heads of each group, dangle over all: every token by one thread, the
-// heads in order.
+// dq or dk of token t added over the heads of each group, in order. `sums` [R, G, N] is scratch.
 template <typename T>
-void add_heads(const Mamba3CoreBackward& args, const Layout<T>& layout, std::int64_t out_batch) {
+void add_keys(const Mamba3CoreBackward& args, const Layout<RealOf<T>>& layout,
+              RealOf<T>* HeadGradient<RealOf<T>>::*rows, std::int64_t t, RealOf<T>* sums, T* out) {
   const Mamba3Size& size = args.size;
-  const auto add_rows = [&](const Tensor& grad, T* HeadGradient<T>::*rows, std::int64_t t) {
-    if (!grad.defined()) {
-      return;
+  const std::int64_t count = size.ranks * size.groups * size.state;
+  std::fill_n(sums, count, RealOf<T>{0});
+  for (std::int64_t head = 0; head < size.heads; ++head) {
+    const HeadGradient<RealOf<T>> found = layout.gradient(head);
+    const std::int64_t group = head / (size.heads / size.groups);
+    for (std::int64_t r = 0; r < size.ranks; ++r) {
+      add_scaled(sums + (r * size.groups + group) * size.state,
+                 found.*rows + (t * size.ranks + r) * size.state, RealOf<T>{1}, size.state);
     }
-    const std::int64_t token = out_batch * size.seq_len + t;
-    std::fill_n(grad.data<T>() + token * size.ranks * size.groups * size.state,
-                size.ranks * size.groups * size.state, T{0});
-    for (std::int64_t head = 0; head < size.heads; ++head) {
-      const HeadGradient<T> found = layout.gradient(head);
-      const std::int64_t group = head / (size.heads / size.groups);
-      for (std::int64_t r = 0; r < size.ranks; ++r) {
-        add_scaled(grad.data<T>() + ((token * size.ranks + r) * size.groups + group) * size.state,
-                   found.*rows + (t * size.ranks + r) * size.state, T{1}, size.state);
+  }
+  put_row(sums, out, count);
+}
+
+// The same for the angles, over all heads. With theta = pi tanh(angle):
+//   dangle = pi (1 - tanh^2) sum over heads of dtheta
+template <typename T>
+void add_angles(const Mamba3CoreBackward& args, const Layout<RealOf<T>>& layout, std::int64_t t,
+                RealOf<T>* sums, T* out) {
+  using Real = RealOf<T>;
+  const std::int64_t angles = args.size.angles;
+  std::fill_n(sums, angles, Real{0});
+  for (std::int64_t head = 0; head < args.size.heads; ++head) {
+    add_scaled(sums, layout.gradient(head).dtheta + t * angles, Real{1}, angles);
+  }
+  for (std::int64_t m = 0; m < angles; ++m) {
+    const Real tanh = layout.theta[t * angles + m] / std::numbers::pi_v<Real>;
+    put(out[m], sums[m] * (std::numbers::pi_v<Real> * (1 - tanh * tanh)));
+  }
+}
+
+// Every token by one thread, the heads in order.
+template <typename T>
+void add_heads(const Mamba3CoreBackward& args, const Layout<RealOf<T>>& layout,
+               std::int64_t out_batch) {
+  using Real = RealOf<T>;
+  const Mamba3Size& size = args.size;
+  const std::int64_t keys = size.ranks * size.groups * size.state;
+#pragma omp parallel if (size.elements() > kParallelElements)
+  {
+    std::vector<Real> sums(static_cast<std::size_t>(std::max(keys, size.angles)));
+#pragma omp for schedule(static)
+    for (std::int64_t t = 0; t < size.seq_len; ++t) {
+      const std::int64_t token = out_batch * size.seq_len + t;
+      if (args.grad.q.defined()) {
+        add_keys<T>(args, layout, &HeadGradient<Real>::dq, t, sums.data(),
+                    args.grad.q.data<T>() + token * keys);
       }
-    }
-  };
-#pragma omp parallel for schedule(static) if (size.elements() > kParallelElements)
-  for (std::int64_t t = 0; t < size.seq_len; ++t) {
-    add_rows(args.grad.q, &HeadGradient<T>::dq, t);
-    add_rows(args.grad.k, &HeadGradient<T>::dk, t);
-    if (args.grad.angle.defined()) {
-      // theta = pi tanh(angle):   dangle = pi (1 - tanh^2) sum over heads of dtheta
-      T* dangle = args.grad.angle.data<T>() + (out_batch * size.seq_len + t) * size.angles;
-      std::fill_n(dangle, size.angles, T{0});
-      for (std::int64_t head = 0; head < size.heads; ++head) {
-        add_scaled(dangle, layout.gradient(head).dtheta + t * size.angles, T{1}, size.angles);
+      if (args.grad.k.defined()) {
+        add_keys<T>(args, layout, &HeadGradient<Real>::dk, t, sums.data(),
+                    args.grad.k.data<T>() + token * keys);
       }
-      for (std::int64_t m = 0; m < size.angles; ++m) {
-        const T tanh = layout.theta[t * size.angles + m] / std::numbers::pi_v<T>;
-        dangle[m] *= std::numbers::pi_v<T> * (1 - tanh * tanh);
+      if (args.grad.angle.defined()) {
+        add_angles<T>(args, layout, t, sums.data(),
+                      args.grad.angle.data<T>() + token * size.angles);
       }
     }
   }
@@ -150,25 +178,26 @@ void add_heads(const Mamba3CoreBackward& args, const Layout<T>& layout, std::int
 
 template <typename T>
 void backward(const Mamba3CoreBackward& args) {
+  using Real = RealOf<T>;
   const Mamba3Size& size = args.size;
   const std::int64_t basis = args.dout.dim(0);
   const std::int64_t rates = size.seq_len * size.angles;
-  const Layout<T> layout(args.workspace.data<T>(), size, basis);
+  const Layout<Real> layout(args.workspace.data<Real>(), size, basis);
   for (std::int64_t b = 0; b < size.batch; ++b) {
     angle_rates(args.in.angle.data<T>() + b * rates, rates, layout.theta);
     for (std::int64_t p = 0; p < basis; ++p) {
 #pragma omp parallel for schedule(static) if (size.elements() > kParallelElements)
       for (std::int64_t head = 0; head < size.heads; ++head) {
-        const ThreadScratch<T> scratch = layout.thread();
-        const HeadForward<T> saved = layout.forward(head);
+        const ThreadScratch<Real> scratch = layout.thread();
+        const HeadForward<Real> saved = layout.forward(head);
         if (p == 0) {
-          repeat_forward(args, {.in = args.in, .size = size, .batch = b, .head = head},
-                         layout.theta, saved, scratch);
+          repeat_forward<T>(args, {.in = args.in, .size = size, .batch = b, .head = head},
+                            layout.theta, saved, scratch);
         }
         HeadBackward<T>(args, p, b, head, layout.theta, saved, layout.gradient(head), scratch)
             .run();
       }
-      add_heads(args, layout, p * size.batch + b);
+      add_heads<T>(args, layout, p * size.batch + b);
     }
   }
 }
@@ -180,7 +209,7 @@ std::int64_t mamba3_core_backward_workspace(const Mamba3Size& size, std::int64_t
 }
 
 void mamba3_core(const Mamba3CoreBackward& args) {
-  visit_real(args.in.v.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.in.v.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -40,48 +40,50 @@ ValueAndSlope<T> rate(T x, const Mamba3DecayOptions& options) {
 
 template <typename T>
 void forward(const Mamba3DecayForward& args) {
+  using Real = RealOf<T>;
   const std::int64_t heads = args.dt_bias.numel();
   const std::int64_t count = args.dd_dt.numel();
   const T* dd_dt = args.dd_dt.data<T>();
   const T* dd_a = args.dd_a.data<T>();
-  const T* dt_bias = args.dt_bias.data<T>();
-  T* dt = args.dt.data<T>();
-  T* a = args.a.data<T>();
+  const Real* dt_bias = args.dt_bias.data<Real>();
+  Real* dt = args.dt.data<Real>();
+  Real* a = args.a.data<Real>();
 #pragma omp parallel for schedule(static) if (count > kParallelElements)
   for (std::int64_t i = 0; i < count; ++i) {
-    dt[i] = softplus(dd_dt[i] + dt_bias[i % heads]).value;
-    a[i] = -rate(dd_a[i], args.options).value * dt[i];
+    dt[i] = softplus(widen(dd_dt[i]) + dt_bias[i % heads]).value;
+    a[i] = -rate(widen(dd_a[i]), args.options).value * dt[i];
   }
 }
 
 // Threads own whole heads, so the order of additions to the bias is fixed.
 template <typename T>
 void backward(const Mamba3DecayBackward& args) {
+  using Real = RealOf<T>;
   const std::int64_t heads = args.dt_bias.numel();
   const std::int64_t count = args.dd_dt.numel();
   const std::int64_t basis = args.grad_dt.dim(0);
 #pragma omp parallel for schedule(static) if (basis * count > kParallelElements)
   for (std::int64_t head = 0; head < heads; ++head) {
-    T dbias = 0;
+    Real dbias = 0;
     for (std::int64_t i = head; i < count; i += heads) {
-      const ValueAndSlope<T> step =
-          softplus(args.dd_dt.data<T>()[i] + args.dt_bias.data<T>()[head]);
-      const ValueAndSlope<T> decay = rate(args.dd_a.data<T>()[i], args.options);
+      const ValueAndSlope<Real> step =
+          softplus(widen(args.dd_dt.data<T>()[i]) + args.dt_bias.data<Real>()[head]);
+      const ValueAndSlope<Real> decay = rate(widen(args.dd_a.data<T>()[i]), args.options);
       for (std::int64_t p = 0; p < basis; ++p) {
         const std::int64_t at = p * count + i;
-        const T da = args.grad_a.data<T>()[at];
-        const T dpre = (args.grad_dt.data<T>()[at] - decay.value * da) * step.slope;
+        const Real da = args.grad_a.data<Real>()[at];
+        const Real dpre = (args.grad_dt.data<Real>()[at] - decay.value * da) * step.slope;
         dbias += dpre;
         if (args.grad_dd_dt.defined()) {
-          args.grad_dd_dt.data<T>()[at] = dpre;
+          put(args.grad_dd_dt.data<T>()[at], dpre);
         }
         if (args.grad_dd_a.defined()) {
-          args.grad_dd_a.data<T>()[at] = -step.value * da * decay.slope;
+          put(args.grad_dd_a.data<T>()[at], -step.value * da * decay.slope);
         }
       }
     }
     if (args.grad_dt_bias.defined()) {
-      args.grad_dt_bias.data<T>()[head] += dbias;
+      args.grad_dt_bias.data<Real>()[head] += dbias;
     }
   }
 }
@@ -89,11 +91,11 @@ void backward(const Mamba3DecayBackward& args) {
 }  // namespace
 
 void mamba3_decay(const Mamba3DecayForward& args) {
-  visit_real(args.dd_dt.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.dd_dt.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void mamba3_decay(const Mamba3DecayBackward& args) {
-  visit_real(args.dd_dt.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.dd_dt.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

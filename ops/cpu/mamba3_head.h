@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/tensor/dtype.h"
 #include "ops/cpu/vector_math.h"
 #include "ops/mamba3_core_kernels.h"
 
@@ -29,7 +30,8 @@ class Carver {
 };
 
 /// Where the rows of one head of one batch entry lie in a set of inputs (or of their cotangents,
-/// whose batch entries count on over the basis).
+/// whose batch entries count on over the basis). T is what activations are stored in, RealOf<T>
+/// what everything else is and what rows are loaded into.
 template <typename T>
 struct Mamba3Head {
   const Mamba3CoreInput& in;
@@ -65,18 +67,18 @@ struct Mamba3Head {
 };
 
 /// x_r = v * mimo_x_r for all ranks of one token: [R, P].
-template <typename T>
-void rank_values(const Mamba3Head<T>& at, const T* v, T* x) {
+template <typename T, typename Value>
+void rank_values(const Mamba3Head<T>& at, const Value* v, RealOf<T>* x) {
   for (std::int64_t r = 0; r < at.size.ranks; ++r, x += at.size.head_dim) {
     const T* scale =
         at.in.mimo_x.defined() ? at.in.mimo_x.template data<T>() + at.mimo(r) : nullptr;
     if (scale == nullptr) {
-      std::copy_n(v, at.size.head_dim, x);
+      std::transform(v, v + at.size.head_dim, x, widen<Value>);
       continue;
     }
 #pragma omp simd
     for (std::int64_t p = 0; p < at.size.head_dim; ++p) {
-      x[p] = v[p] * scale[p];
+      x[p] = widen(v[p]) * widen(scale[p]);
     }
   }
 }
@@ -97,12 +99,13 @@ struct Mamba3Coefficients {
         back(carver.take(size.seq_len)),
         sigma(carver.take(size.seq_len)) {}
 
-  void fill(const Mamba3Head<T>& at) {
+  template <typename Stored>
+  void fill(const Mamba3Head<Stored>& at) {
     const std::int64_t seq_len = at.size.seq_len;
     for (std::int64_t t = 0; t < seq_len; ++t) {
       const T dt = at.in.dt.template data<T>()[at.scalar(t)];
       const T log_decay = at.in.a.template data<T>()[at.scalar(t)];
-      lambda[t] = vector_sigmoid(at.in.trap.template data<T>()[at.scalar(t)]);
+      lambda[t] = vector_sigmoid(widen(at.in.trap.template data<Stored>()[at.scalar(t)]));
       gamma[t] = lambda[t] * dt;
       back[t] = (1 - lambda[t]) * dt;
       s[t] = t % at.size.chunk == 0 ? log_decay : s[t - 1] + log_decay;
@@ -115,10 +118,10 @@ struct Mamba3Coefficients {
 
 /// theta = pi tanh(angle) of the tokens of one batch entry: [T, S].
 template <typename T>
-void angle_rates(const T* angle, std::int64_t count, T* theta) {
+void angle_rates(const T* angle, std::int64_t count, RealOf<T>* theta) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    theta[i] = std::numbers::pi_v<T> * vector_tanh(angle[i]);
+    theta[i] = std::numbers::pi_v<RealOf<T>> * vector_tanh(widen(angle[i]));
   }
 }
 
@@ -207,43 +210,44 @@ void add_scaled(T* y, const T* x, T scale, std::int64_t count) {
 }
 
 /// y += a * b, element by element.
-template <typename T>
-void add_product(T* y, const T* a, const T* b, std::int64_t count) {
+template <typename Real, typename T>
+void add_product(Real* y, const T* a, const Real* b, std::int64_t count) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    y[i] += a[i] * b[i];
+    y[i] += widen(a[i]) * b[i];
   }
 }
 
 /// q and k of one token with biases, [R, N] each, not rotated.
 template <typename T>
 void biased_rows(const Mamba3Head<T>& at, std::int64_t t, const Tensor& rows, const Tensor& bias,
-                 T* out) {
+                 RealOf<T>* out) {
   const std::int64_t state = at.size.state;
   for (std::int64_t r = 0; r < at.size.ranks; ++r) {
     const T* row = rows.data<T>() + at.qk(t) + r * at.qk_stride();
-    const T* add = bias.data<T>() + at.bias(r);
+    const RealOf<T>* add = bias.data<RealOf<T>>() + at.bias(r);
 #pragma omp simd
     for (std::int64_t n = 0; n < state; ++n) {
-      out[r * state + n] = row[n] + add[n];
+      out[r * state + n] = widen(row[n]) + add[n];
     }
   }
 }
 
 /// The state before the first token: h0 + back_0 sum over r of x0_r k0_r^T, or zeros.
 template <typename T>
-void initial_state(const Mamba3Head<T>& at, T back, T* x, T* h) {
+void initial_state(const Mamba3Head<T>& at, RealOf<T> back, RealOf<T>* x, RealOf<T>* h) {
+  using Real = RealOf<T>;
   const Mamba3Size& size = at.size;
   const Mamba3State& initial = at.in.initial;
   if (!initial.defined()) {
-    std::fill_n(h, size.state_numel(), T{0});
+    std::fill_n(h, size.state_numel(), Real{0});
     return;
   }
-  std::copy_n(initial.ssm.template data<T>() + at.state_ssm(), size.state_numel(), h);
-  rank_values(at, initial.v.template data<T>() + at.state_v(), x);
+  std::copy_n(initial.ssm.template data<Real>() + at.state_ssm(), size.state_numel(), h);
+  rank_values(at, initial.v.template data<Real>() + at.state_v(), x);
   for (std::int64_t r = 0; r < size.ranks; ++r) {
     for (std::int64_t p = 0; p < size.head_dim; ++p) {
-      add_scaled(h + p * size.state, initial.k.template data<T>() + at.state_k(r),
+      add_scaled(h + p * size.state, initial.k.template data<Real>() + at.state_k(r),
                  back * x[r * size.head_dim + p], size.state);
     }
   }
@@ -251,11 +255,12 @@ void initial_state(const Mamba3Head<T>& at, T back, T* x, T* h) {
 
 /// Phi before the first token.
 template <typename T>
-void initial_angles(const Mamba3Head<T>& at, T* phi) {
+void initial_angles(const Mamba3Head<T>& at, RealOf<T>* phi) {
   if (at.in.initial.defined()) {
-    std::copy_n(at.in.initial.angle.template data<T>() + at.state_angle(), at.size.angles, phi);
+    std::copy_n(at.in.initial.angle.template data<RealOf<T>>() + at.state_angle(), at.size.angles,
+                phi);
   } else {
-    std::fill_n(phi, at.size.angles, T{0});
+    std::fill_n(phi, at.size.angles, RealOf<T>{0});
   }
 }
 

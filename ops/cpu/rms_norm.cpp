@@ -9,33 +9,34 @@ namespace ghost::cpu {
 namespace {
 
 template <typename T>
-void normalize_row(const T* x, T rstd, const T* gain, T* y, std::int64_t cols) {
+void normalize_row(const T* x, RealOf<T> rstd, const T* gain, T* y, std::int64_t cols) {
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    y[c] = x[c] * rstd * gain[c];
+    put(y[c], widen(x[c]) * rstd * widen(gain[c]));
   }
 }
 
 template <typename T>
 void forward(const RmsNormForward& args) {
+  using Real = RealOf<T>;
   const std::int64_t cols = args.x.dim(-1);
   const std::int64_t rows = args.x.numel() / cols;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
     const T* x = args.x.data<T>() + row * cols;
-    T sum_sq = 0;
+    Real sum_sq = 0;
 #pragma omp simd reduction(+ : sum_sq)
     for (std::int64_t c = 0; c < cols; ++c) {
-      sum_sq += x[c] * x[c];
+      sum_sq += widen(x[c]) * widen(x[c]);
     }
-    const T rstd = 1 / std::sqrt(sum_sq / static_cast<T>(cols) + static_cast<T>(args.eps));
-    args.rstd.data<T>()[row] = rstd;
+    const Real rstd = 1 / std::sqrt(sum_sq / static_cast<Real>(cols) + static_cast<Real>(args.eps));
+    args.rstd.data<Real>()[row] = rstd;
     normalize_row(x, rstd, args.gain.data<T>(), args.y.data<T>() + row * cols, cols);
     if (args.normalized.defined()) {
       T* normalized = args.normalized.data<T>() + row * cols;
 #pragma omp simd
       for (std::int64_t c = 0; c < cols; ++c) {
-        normalized[c] = x[c] * rstd;
+        put(normalized[c], widen(x[c]) * rstd);
       }
     }
   }
@@ -43,11 +44,12 @@ void forward(const RmsNormForward& args) {
 
 template <typename T>
 void apply(const RmsNormApply& args) {
+  using Real = RealOf<T>;
   const std::int64_t cols = args.x.dim(-1);
   const std::int64_t rows = args.x.numel() / cols;
 #pragma omp parallel for schedule(static)
   for (std::int64_t row = 0; row < rows; ++row) {
-    const T scale = args.is_normalized ? T{1} : args.rstd.data<T>()[row];
+    const Real scale = args.is_normalized ? Real{1} : args.rstd.data<Real>()[row];
     normalize_row(args.x.data<T>() + row * cols, scale, args.gain.data<T>(),
                   args.y.data<T>() + row * cols, cols);
   }
@@ -55,16 +57,17 @@ void apply(const RmsNormApply& args) {
 
 // `scale` takes x to its normalised value.
 template <typename T>
-void dx_row(const T* x, const T* dy, const T* gain, T scale, T rstd, T* dx, std::int64_t cols) {
-  T sum_gx = 0;
+void dx_row(const T* x, const T* dy, const T* gain, RealOf<T> scale, RealOf<T> rstd, T* dx,
+            std::int64_t cols) {
+  RealOf<T> sum_gx = 0;
 #pragma omp simd reduction(+ : sum_gx)
   for (std::int64_t c = 0; c < cols; ++c) {
-    sum_gx += dy[c] * gain[c] * x[c];
+    sum_gx += widen(dy[c]) * widen(gain[c]) * widen(x[c]);
   }
-  const T mean_gn = sum_gx * scale / static_cast<T>(cols);
+  const RealOf<T> mean_gn = sum_gx * scale / static_cast<RealOf<T>>(cols);
 #pragma omp simd
   for (std::int64_t c = 0; c < cols; ++c) {
-    dx[c] = rstd * (dy[c] * gain[c] - x[c] * scale * mean_gn);
+    put(dx[c], rstd * (widen(dy[c]) * widen(gain[c]) - widen(x[c]) * scale * mean_gn));
   }
 }
 
@@ -72,26 +75,27 @@ void dx_row(const T* x, const T* dy, const T* gain, T scale, T rstd, T* dx, std:
 // result depends on the number of threads only.
 template <typename T>
 void backward(const RmsNormBackward& args) {
+  using Real = RealOf<T>;
   const std::int64_t cols = args.x.dim(-1);
   const std::int64_t rows = args.x.numel() / cols;
   const std::int64_t basis = args.dy.dim(0);
   const bool has_dgain = args.dgain.defined();
   const int num_threads = omp_get_max_threads();
-  std::vector<T> partial(has_dgain ? static_cast<std::size_t>(num_threads * cols) : 0);
+  std::vector<Real> partial(has_dgain ? static_cast<std::size_t>(num_threads * cols) : 0);
 #pragma omp parallel num_threads(num_threads)
   {
-    T* dgain = has_dgain ? partial.data() + omp_get_thread_num() * cols : nullptr;
+    Real* dgain = has_dgain ? partial.data() + omp_get_thread_num() * cols : nullptr;
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       const T* x = args.x.data<T>() + row * cols;
-      const T rstd = args.rstd.data<T>()[row];
-      const T scale = args.is_normalized ? T{1} : rstd;
+      const Real rstd = args.rstd.data<Real>()[row];
+      const Real scale = args.is_normalized ? Real{1} : rstd;
       for (std::int64_t p = 0; p < basis; ++p) {
         const T* dy = args.dy.data<T>() + (p * rows + row) * cols;
         if (has_dgain) {
 #pragma omp simd
           for (std::int64_t c = 0; c < cols; ++c) {
-            dgain[c] += dy[c] * x[c] * scale;
+            dgain[c] += widen(dy[c]) * widen(x[c]) * scale;
           }
         }
         if (args.dx.defined()) {
@@ -102,22 +106,22 @@ void backward(const RmsNormBackward& args) {
     }
   }
   if (has_dgain) {
-    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<T>());
+    column_sums(partial.data(), num_threads, cols, args.accumulate_dgain, args.dgain.data<Real>());
   }
 }
 
 }  // namespace
 
 void rms_norm(const RmsNormForward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void rms_norm(const RmsNormApply& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { apply<T>(args); });
 }
 
 void rms_norm(const RmsNormBackward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

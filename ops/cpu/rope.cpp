@@ -41,14 +41,14 @@ Angles<T> angles_of(const Rope& args) {
 
 // Pair i is (x[i * stride], x[i * stride + partner]).
 template <typename T>
-void turn_pairs(const T* x, const T* cos, const T* sin, T* y, std::int64_t pairs,
+void turn_pairs(const T* x, const RealOf<T>* cos, const RealOf<T>* sin, T* y, std::int64_t pairs,
                 std::int64_t stride, std::int64_t partner) {
 #pragma omp simd
   for (std::int64_t i = 0; i < pairs; ++i) {
-    const T a = x[i * stride];
-    const T b = x[i * stride + partner];
-    y[i * stride] = a * cos[i] - b * sin[i];
-    y[i * stride + partner] = a * sin[i] + b * cos[i];
+    const RealOf<T> a = widen(x[i * stride]);
+    const RealOf<T> b = widen(x[i * stride + partner]);
+    put(y[i * stride], a * cos[i] - b * sin[i]);
+    put(y[i * stride + partner], a * sin[i] + b * cos[i]);
   }
 }
 
@@ -58,13 +58,14 @@ void turn(const Rope& args) {
   const std::int64_t pairs = args.rotated_dim / 2;
   const std::int64_t width = options.heads * options.head_dim;
   const std::int64_t rows = args.x.numel() / width;
-  const Angles<T> angles = angles_of<T>(args);
+  using Real = RealOf<T>;
+  const Angles<Real> angles = angles_of<Real>(args);
 #pragma omp parallel for schedule(static) if (args.x.numel() > kParallelElements)
   for (std::int64_t row = 0; row < rows; ++row) {
     const T* x = args.x.data<T>() + row * width;
     T* y = args.y.data<T>() + row * width;
-    const T* cos = angles.cos.data() + row % args.seq_len * pairs;
-    const T* sin = angles.sin.data() + row % args.seq_len * pairs;
+    const Real* cos = angles.cos.data() + row % args.seq_len * pairs;
+    const Real* sin = angles.sin.data() + row % args.seq_len * pairs;
     for (std::int64_t head = 0; head < options.rotated_heads; ++head) {
       switch (options.pairs) {  // constant strides, so that each form vectorises
         case RopePairs::kInterleaved:
@@ -85,7 +86,7 @@ void turn(const Rope& args) {
 }  // namespace
 
 void rope(const Rope& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { turn<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { turn<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -25,14 +25,14 @@ void for_each_part(const Tensor& x, const Tensors& parts, CopyRow&& copy_row) {
 }  // namespace
 
 void split(const Split& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() {
+  visit_floating(args.x.dtype(), [&]<typename T>() {
     for_each_part<T>(args.x, args.parts,
                      [](T* part, const T* x, std::int64_t width) { std::copy_n(x, width, part); });
   });
 }
 
 void split(const Join& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() {
+  visit_floating(args.x.dtype(), [&]<typename T>() {
     for_each_part<T>(args.x, args.parts,
                      [](const T* part, T* x, std::int64_t width) { std::copy_n(part, width, x); });
   });

@@ -19,7 +19,7 @@ double sum_of(const T* x, std::int64_t n) {
     double total = 0;
 #pragma omp simd reduction(+ : total)
     for (std::int64_t i = piece * kPiece; i < end; ++i) {
-      total += static_cast<double>(x[i]);
+      total += to_double(x[i]);
     }
     partial[static_cast<std::size_t>(piece)] = total;
   }
@@ -33,21 +33,23 @@ double sum_of(const T* x, std::int64_t n) {
 }  // namespace
 
 void sum(const SumForward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() {
-    *args.y.data<T>() = static_cast<T>(args.factor * sum_of(args.x.data<T>(), args.x.numel()));
+  visit_floating(args.x.dtype(), [&]<typename T>() {
+    *args.y.data<RealOf<T>>() =
+        static_cast<RealOf<T>>(args.factor * sum_of(args.x.data<T>(), args.x.numel()));
   });
 }
 
 void sum(const SumBackward& args) {
   const std::int64_t basis = args.dy.dim(0);
   const std::int64_t n = args.dx.numel() / basis;
-  visit_real(args.dx.dtype(), [&]<typename T>() {
+  visit_floating(args.dx.dtype(), [&]<typename T>() {
     for (std::int64_t p = 0; p < basis; ++p) {
-      const T value = static_cast<T>(args.factor) * args.dy.data<T>()[p];
+      T value{};
+      put(value, static_cast<RealOf<T>>(args.factor) * args.dy.data<RealOf<T>>()[p]);
       T* dx = args.dx.data<T>() + p * n;
 #pragma omp parallel for simd schedule(simd : static) if (n > kParallelElements)
       for (std::int64_t i = 0; i < n; ++i) {
-        dx[i] = value;
+        put(dx[i], widen(value));
       }
     }
   });

@@ -16,7 +16,7 @@ void forward(const SwigluForward& args) {
     T* y = args.y.data<T>() + row * hidden;
 #pragma omp simd
     for (std::int64_t i = 0; i < hidden; ++i) {
-      y[i] = vector_silu(gate[i]) * up[i];
+      put(y[i], vector_silu(widen(gate[i])) * widen(up[i]));
     }
   }
 }
@@ -37,9 +37,10 @@ void backward(const SwigluBackward& args) {
       T* dup = dgate + hidden;
 #pragma omp simd
       for (std::int64_t i = 0; i < hidden; ++i) {
-        const T s = vector_sigmoid(gate[i]);
-        dgate[i] = dy[i] * up[i] * silu_derivative(gate[i], s);
-        dup[i] = dy[i] * gate[i] * s;
+        const RealOf<T> g = widen(gate[i]);
+        const RealOf<T> s = vector_sigmoid(g);
+        put(dgate[i], widen(dy[i]) * widen(up[i]) * silu_derivative(g, s));
+        put(dup[i], widen(dy[i]) * g * s);
       }
     }
   }
@@ -48,11 +49,11 @@ void backward(const SwigluBackward& args) {
 }  // namespace
 
 void swiglu(const SwigluForward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { forward<T>(args); });
 }
 
 void swiglu(const SwigluBackward& args) {
-  visit_real(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
+  visit_floating(args.x.dtype(), [&]<typename T>() { backward<T>(args); });
 }
 
 }  // namespace ghost::cpu

@@ -1,10 +1,11 @@
 // What RowSketch and GradientSketch do on a GPU: the steps of ops/row_sketch.cpp with every number
-// in a tensor.
+// in a tensor. And EmaGradient, of chunks of rows.
 
 #include <cmath>
 
 #include "engine/tensor/primitives.h"
 #include "ops/cuda/gemm.h"
+#include "ops/ema_sketch.h"
 #include "ops/gather_rows_kernels.h"
 #include "ops/linear_cross_entropy_kernels.h"
 #include "ops/row_groups_kernels.h"
@@ -228,6 +229,26 @@ void GradientSketch::write_on_gpu(Context& ctx, const GradientTarget& dweight,
                                        .factor = scale.factors[2]});
   }
   add_product(groups, rank, 0, dweight.accumulate || groups > 0);
+}
+
+void EmaGradient::form_on_gpu(const Context& ctx,
+                              const std::function<void(const LogitsSketch&)>& fill) {
+  const Tensor sums = sums_for(ctx, values_);
+  LogitsSketch target;
+  target.add = [&](const Tensor& dlogits, std::int64_t first_row) {
+    const Tensor u = factors_.u.slice(first_row, first_row + dlogits.dim(0));
+    cuda::gemm(ctx.device(), {.m = sums.dim(0),
+                              .n = sums.dim(1),
+                              .k = dlogits.dim(0),
+                              .a = cuda::matrix_of(u, cuda::Transpose::kYes),
+                              .b = cuda::matrix_of(dlogits),  // its last columns are padding
+                              .c = cuda::matrix_of(sums),
+                              .beta = first_row > 0 ? 1.0F : 0.0F});
+  };
+  fill(target);
+  if (values_.dtype() != sums.dtype()) {
+    cast(values_, sums);
+  }
 }
 
 }  // namespace ghost

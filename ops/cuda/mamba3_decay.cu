@@ -38,24 +38,24 @@ __device__ __forceinline__ ValueAndSlope rate(float x, float floor) {
 template <DecayActivation kActivation, typename T>
 __global__ void __launch_bounds__(kThreads)
     steps_and_decays(const T* __restrict__ dd_dt, const T* __restrict__ dd_a,
-                     const T* __restrict__ dt_bias, T* __restrict__ dt, T* __restrict__ a,
-                     std::int64_t n, std::int64_t heads, float floor) {
+                     const float* __restrict__ dt_bias, float* __restrict__ dt,
+                     float* __restrict__ a, std::int64_t n, std::int64_t heads, float floor) {
   for (std::int64_t i = first_index(); i < n; i += index_stride()) {
-    const float step = softplus(to_float(dd_dt[i]) + to_float(dt_bias[i % heads])).value;
-    dt[i] = from_float<T>(step);
-    a[i] = from_float<T>(-rate<kActivation>(to_float(dd_a[i]), floor).value * step);
+    const float step = softplus(to_float(dd_dt[i]) + dt_bias[i % heads]).value;
+    dt[i] = step;
+    a[i] = -rate<kActivation>(to_float(dd_a[i]), floor).value * step;
   }
 }
 
 template <typename T>
 struct DecayBackward {
-  const T* dd_dt;    // [n]
-  const T* dd_a;     // [n]
-  const T* dt_bias;  // [heads]
-  const T* grad_dt;  // [P, n]
-  const T* grad_a;   // [P, n]
-  T* grad_dd_dt;     // [P, n] or null
-  T* grad_dd_a;      // [P, n] or null
+  const T* dd_dt;        // [n]
+  const T* dd_a;         // [n]
+  const float* dt_bias;  // [heads]
+  const float* grad_dt;  // [P, n]
+  const float* grad_a;   // [P, n]
+  T* grad_dd_dt;         // [P, n] or null
+  T* grad_dd_a;          // [P, n] or null
   std::int64_t n;
   std::int64_t heads;
   std::int64_t basis;
@@ -66,15 +66,13 @@ struct DecayBackward {
 template <DecayActivation kActivation, typename T>
 __global__ void __launch_bounds__(kThreads) steps_and_decays_backward(const DecayBackward<T> args) {
   for (std::int64_t i = first_index(); i < args.n; i += index_stride()) {
-    const ValueAndSlope step =
-        softplus(to_float(args.dd_dt[i]) + to_float(args.dt_bias[i % args.heads]));
+    const ValueAndSlope step = softplus(to_float(args.dd_dt[i]) + args.dt_bias[i % args.heads]);
     const ValueAndSlope decay = rate<kActivation>(to_float(args.dd_a[i]), args.floor);
     for (std::int64_t p = 0; p < args.basis; ++p) {
       const std::int64_t at = p * args.n + i;
-      const float da = to_float(args.grad_a[at]);
+      const float da = args.grad_a[at];
       if (args.grad_dd_dt != nullptr) {
-        args.grad_dd_dt[at] =
-            from_float<T>((to_float(args.grad_dt[at]) - decay.value * da) * step.slope);
+        args.grad_dd_dt[at] = from_float<T>((args.grad_dt[at] - decay.value * da) * step.slope);
       }
       if (args.grad_dd_a != nullptr) {
         args.grad_dd_a[at] = from_float<T>(-step.value * da * decay.slope);
@@ -102,8 +100,8 @@ void mamba3_decay(const Mamba3DecayForward& args) {
     visit_activation(args.options.activation, [&]<DecayActivation kActivation>() {
       steps_and_decays<kActivation, T>
           <<<blocks_for(args.dd_dt, n), kThreads, 0, stream_of(args.dd_dt)>>>(
-              elements<T>(args.dd_dt), elements<T>(args.dd_a), elements<T>(args.dt_bias),
-              elements<T>(args.dt), elements<T>(args.a), n, args.dt_bias.numel(),
+              elements<T>(args.dd_dt), elements<T>(args.dd_a), elements<float>(args.dt_bias),
+              elements<float>(args.dt), elements<float>(args.a), n, args.dt_bias.numel(),
               static_cast<float>(args.options.floor));
     });
   });
@@ -115,9 +113,9 @@ void mamba3_decay(const Mamba3DecayBackward& args) {
   visit_gpu_real(args.dd_dt.dtype(), "mamba3_decay", [&]<typename T>() {
     const DecayBackward<T> kernel_args{.dd_dt = elements<T>(args.dd_dt),
                                        .dd_a = elements<T>(args.dd_a),
-                                       .dt_bias = elements<T>(args.dt_bias),
-                                       .grad_dt = elements<T>(args.grad_dt),
-                                       .grad_a = elements<T>(args.grad_a),
+                                       .dt_bias = elements<float>(args.dt_bias),
+                                       .grad_dt = elements<float>(args.grad_dt),
+                                       .grad_a = elements<float>(args.grad_a),
                                        .grad_dd_dt = elements<T>(args.grad_dd_dt),
                                        .grad_dd_a = elements<T>(args.grad_dd_a),
                                        .n = n,

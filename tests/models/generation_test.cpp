@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "models/sampling.h"
 #include "tests/support/catch.h"
@@ -72,6 +73,34 @@ TEST_CASE("long texts give the same logits from states", "[models]") {
     const Tensor logits = tiny.model->step(tiny.ctx, piece_of(tiny.tokens, first, kLength), state);
     INFO("after " << first << " tokens");
     CHECK(difference_at(logits, whole, kLength) < 1e-10);
+  }
+}
+
+// Convolutions and keys go on from what is stored, states from f32.
+TEST_CASE("tokens one by one give the logits of the whole text in bf16", "[models]") {
+  constexpr std::int64_t kLength = 29;
+  for (const auto& [name, config] : tiny_models()) {
+    INFO(name);
+    const auto model = make_model(config, 0);
+    Context ctx(Device{});
+    model->parameters().materialize(ctx.allocator(), DType::kF32, DType::kBF16);
+    model->parameters().initialize(/*seed=*/5);
+    const Tensor tokens = test::integers({2, kLength}, 11, 1);
+    const auto whole = values_of(model->logits(ctx, tokens));
+    GenerationState state = model->start(ctx, /*batch=*/2, kLength);
+    for (std::int64_t t = 0; t < kLength; ++t) {
+      const Tensor logits = model->step(ctx, piece_of(tokens, t, t + 1), state);
+      const auto step = values_of(logits);
+      const std::int64_t vocab = logits.dim(1);
+      for (std::size_t i = 0; i < step.size(); ++i) {
+        const auto at = static_cast<std::int64_t>(i);
+        const auto expected =
+            whole[static_cast<std::size_t>((at / vocab * kLength + t) * vocab + at % vocab)];
+        CHECK(std::abs(step[i] - expected) < 0.02);
+      }
+    }
+    const std::vector<std::int32_t> prompt{3, 1, 4};
+    CHECK(generate(ctx, *model, prompt, {.max_tokens = 20, .seed = 5}).size() == 20);
   }
 }
 

@@ -192,6 +192,7 @@ TEST_CASE("GPT agrees with its golden vectors", "[golden][gpt]") {
   for (const test::GoldenCase& golden : test::golden_cases("gpt")) {
     check_case(golden, {DType::kF64, 1e-10, 1e-10}, errors);
     check_case(golden, {DType::kF32, 1e-4, 1e-4}, errors);
+    check_bf16_case(golden, Device{});
     for (const Device& device : test::cuda_devices()) {
       check_case(golden, {DType::kF32, 1e-4, 1e-4, device}, errors);
       check_bf16_case(golden, device);

@@ -119,6 +119,7 @@ class MlpModel final : public LayeredModel {
     return rms_norm(ctx, x, ctx.use(*norm_), eps_);
   }
   Parameter& head() const override { return *head_; }
+  bool is_head_tied() const override { return false; }
 
  private:
   std::int64_t layers_;

@@ -19,19 +19,24 @@ struct Job {
   int replicas = 2;
   int micro_steps = 1;
   SketchConfig sketch;
+  bool is_tied = true;
 };
+
+std::unique_ptr<LayeredModel> model_of(const Job& job) {
+  return job.is_tied ? test::tiny_tied_gpt() : test::tiny_layers()[0].make();
+}
 
 struct Summed {
   std::map<std::string, std::vector<double>> gradients;
   MessageCounts counts{};
 };
 
-/// What one replica of a GPT with a tied head has after a step.
+/// What one replica of a GPT has after a step.
 Summed step_of_rank(Communicator& world, const Job& job, bool by_factors) {
   omp_set_num_threads(1);
   RankGrid grid(world, /*region_ranks=*/1);
   Context ctx(Device{});
-  const auto model = test::tiny_tied_gpt();
+  const auto model = model_of(job);
   ParameterStore& store = model->parameters();
   store.materialize(ctx.allocator(), DType::kF64);
   test::fill_tiny_values(store);
@@ -101,6 +106,24 @@ TEST_CASE("Gradients summed by their factors are the sums of the products", "[mo
         }
       }
     }
+  }
+}
+
+TEST_CASE("A head of its own goes by its factors, a tied one as its product", "[models]") {
+  for (const bool is_tied : {false, true}) {
+    INFO("tied: " << is_tied);
+    const Job job{.sketch = {.rank = 1}, .is_tied = is_tied};
+    const auto expected = step_of_all(job, /*by_factors=*/false);
+    const auto exchanged = step_of_all(job, /*by_factors=*/true);
+    for (const auto& [name, values] : expected[0].gradients) {
+      INFO(name);
+      CHECK(test::relative_difference(exchanged[1].gradients.at(name), values) <= 1e-12);
+    }
+    std::int64_t numbers = kLayers * (24 + 12 + 30 + 30);  // M + N of the four linears of a block
+    if (!is_tied) {
+      numbers += model_of(job)->padded_vocab_size() + kChannels;
+    }
+    CHECK(count(exchanged[0], MessageKind::kFactors).sent_bytes == 8 * numbers);
   }
 }
 

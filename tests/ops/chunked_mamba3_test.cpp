@@ -36,7 +36,12 @@ constexpr std::size_t kFirstWeight = 7;
 constexpr std::size_t kFirstState = 11;
 bool is_weight(std::size_t i) { return i >= kFirstWeight && i < kFirstState; }
 
-/// Everything that a call takes and returns, in one dtype.
+/// Steps, decays, what steers the state and states: f32 where activations are bf16.
+bool is_precise(std::size_t i) {
+  return i == 3 || i == 4 || (i >= kFirstWeight && i < 10) || i >= kFirstState;
+}
+
+/// Everything that a call takes and returns.
 struct Arrays {
   Mamba3CoreInput in;
   Tensor o;
@@ -53,8 +58,9 @@ Arrays arrays_of(const Context& ctx, const Case& test_case, DType dtype) {
     cast(out, x);
     return out;
   };
-  const auto poisoned = [&](const Shape& size) {
-    Tensor out = ctx.empty(size, dtype);
+  const DType precise = statistic_dtype(dtype);
+  const auto poisoned = [&](const Shape& size, DType of) {
+    Tensor out = ctx.empty(size, of);
     std::fill_n(out.raw(), out.bytes(), std::byte{0xff});
     return out;
   };
@@ -70,12 +76,12 @@ Arrays arrays_of(const Context& ctx, const Case& test_case, DType dtype) {
     if (!from[i]->defined()) {
       continue;
     }
-    *inputs[i] = as(*from[i], dtype);
+    *inputs[i] = as(*from[i], is_precise(i) ? precise : dtype);
     const Shape& shape = inputs[i]->shape();
     if (!is_weight(i)) {
-      *grads[i] = poisoned(shape.with_first(test_case.basis));
+      *grads[i] = poisoned(shape.with_first(test_case.basis), inputs[i]->dtype());
     } else if (test_case.basis == 1) {
-      *grads[i] = as(test::normal(shape, 30 + i), statistic_dtype(dtype));
+      *grads[i] = as(test::normal(shape, 30 + i), precise);
     }
   }
   const Shape o{n.batch, n.seq_len, n.ranks, n.heads, n.head_dim};
@@ -83,19 +89,19 @@ Arrays arrays_of(const Context& ctx, const Case& test_case, DType dtype) {
                           {n.batch, n.heads, n.head_dim, n.state},
                           {n.batch, n.ranks, n.heads, n.state},
                           {n.batch, n.heads, n.head_dim}};
-  const auto cotangent = [&](const Shape& shape, std::uint64_t seed) {
-    return as(test::normal(shape.with_first(test_case.basis), seed), dtype);
+  const auto cotangent = [&](const Shape& shape, std::uint64_t seed, DType of) {
+    return as(test::normal(shape.with_first(test_case.basis), seed), of);
   };
-  out.o = poisoned(o);
-  out.state = {.angle = poisoned(states[0]),
-               .ssm = poisoned(states[1]),
-               .k = poisoned(states[2]),
-               .v = poisoned(states[3])};
-  out.dout = cotangent(o, 50);
-  out.dstate = {.angle = cotangent(states[0], 51),
-                .ssm = cotangent(states[1], 52),
-                .k = cotangent(states[2], 53),
-                .v = cotangent(states[3], 54)};
+  out.o = poisoned(o, dtype);
+  out.state = {.angle = poisoned(states[0], precise),
+               .ssm = poisoned(states[1], precise),
+               .k = poisoned(states[2], precise),
+               .v = poisoned(states[3], precise)};
+  out.dout = cotangent(o, 50, dtype);
+  out.dstate = {.angle = cotangent(states[0], 51, precise),
+                .ssm = cotangent(states[1], 52, precise),
+                .k = cotangent(states[2], 53, precise),
+                .v = cotangent(states[3], 54, precise)};
   return out;
 }
 

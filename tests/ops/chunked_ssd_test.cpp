@@ -22,7 +22,7 @@ struct Case {
   bool has_options = true;  // D, dt_bias, an initial state
 };
 
-/// Everything that a call takes and returns, in one dtype.
+/// Everything that a call takes and returns; weights and states in f32 where `dtype` is bf16.
 struct Arrays {
   SsdInputs in;
   Tensor y;
@@ -60,8 +60,9 @@ Arrays arrays_of(const Context& ctx, const Case& test_case, DType dtype) {
   const auto random = [&](const Shape& size, std::uint64_t seed) {
     return as(normal(size, seed), dtype);
   };
-  const auto poisoned = [&](const Shape& size) {
-    Tensor out = ctx.empty(size, dtype);
+  const DType precise = statistic_dtype(dtype);
+  const auto poisoned = [&](const Shape& size, DType of) {
+    Tensor out = ctx.empty(size, of);
     std::fill_n(out.raw(), out.bytes(), std::byte{0xff});
     return out;
   };
@@ -72,23 +73,23 @@ Arrays arrays_of(const Context& ctx, const Case& test_case, DType dtype) {
   const Shape heads{shape.heads};
   const bool has_options = test_case.has_options;
   const auto gradient = [&](bool is_there) {
-    return is_there && test_case.basis == 1 ? as(normal(heads, 20), statistic_dtype(dtype))
-                                            : Tensor{};
+    return is_there && test_case.basis == 1 ? as(normal(heads, 20), precise) : Tensor{};
   };
   return {.in = {.config = {.shape = shape, .chunk = test_case.chunk},
                  .xbc = random(xbc, 1),
                  .dt = random(dt, 2),
-                 .weights = {.a_log = random(heads, 3),
-                             .d = has_options ? random(heads, 4) : Tensor{},
-                             .dt_bias = has_options ? random(heads, 5) : Tensor{}},
-                 .initial_state = has_options ? random(state, 6) : Tensor{}},
-          .y = poisoned(y),
-          .final_state = poisoned(state),
+                 .weights = {.a_log = as(normal(heads, 3), precise),
+                             .d = has_options ? as(normal(heads, 4), precise) : Tensor{},
+                             .dt_bias = has_options ? as(normal(heads, 5), precise) : Tensor{}},
+                 .initial_state = has_options ? as(normal(state, 6), precise) : Tensor{}},
+          .y = poisoned(y, dtype),
+          .final_state = poisoned(state, precise),
           .dy = random(y.with_first(test_case.basis), 7),
-          .dfinal_state = random(state.with_first(test_case.basis), 8),
-          .dxbc = poisoned(xbc.with_first(test_case.basis)),
-          .ddt = poisoned(dt.with_first(test_case.basis)),
-          .dinitial_state = has_options ? poisoned(state.with_first(test_case.basis)) : Tensor{},
+          .dfinal_state = as(normal(state.with_first(test_case.basis), 8), precise),
+          .dxbc = poisoned(xbc.with_first(test_case.basis), dtype),
+          .ddt = poisoned(dt.with_first(test_case.basis), dtype),
+          .dinitial_state =
+              has_options ? poisoned(state.with_first(test_case.basis), precise) : Tensor{},
           .da_log = gradient(true),
           .dd = gradient(has_options),
           .ddt_bias = gradient(has_options)};
@@ -109,7 +110,7 @@ void run_cpu(const Context& ctx, Arrays& arrays) {
   args.work = {.steps = empty({batch, shape.heads, seq_len}),
                .log_decays = empty({batch, shape.heads, seq_len}),
                .states = empty({batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state}),
-               .scratch = empty({cpu::ssd_scratch(shape, chunk)})};
+               .scratch = empty({cpu::ssd_scratch(shape, chunk, DType::kF64)})};
   args.dstates = empty({basis, batch, num_chunks + 1, shape.heads, shape.head_dim, shape.state});
   args.dlog_decay = empty({basis, batch, num_chunks, shape.heads});
   args.partial = empty({3, batch * num_chunks, shape.heads});

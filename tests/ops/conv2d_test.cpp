@@ -28,7 +28,8 @@ TEST_CASE("conv2d satisfies the op contract", "[ops]") {
                     {normal(weight, 2), InputKind::kWeight},
                     {normal({weight[0]}, 3), InputKind::kWeight}},
          .run = [](Context& ctx, const Tensors& in) { return conv2d(ctx, in[0], in[1], in[2]); },
-         .has_cuda_twin = false});
+         .has_cuda_twin = false,
+         .has_bf16 = false});
   }
 }
 
@@ -88,7 +89,8 @@ TEST_CASE("pool2d satisfies the op contract", "[ops]") {
           {.inputs = {{normal(shape, 1)}},
            .run = [&](Context& ctx, const Tensors& in) { return pool2d(ctx, in[0], pooling); },
            .f32_tolerance = 1e-6,
-           .has_cuda_twin = false});
+           .has_cuda_twin = false,
+           .has_bf16 = false});
     }
   }
 }

@@ -17,7 +17,8 @@ TEST_CASE("cross_entropy satisfies the op contract", "[ops]") {
         {.inputs = {{test::normal(shape, 1)}, {targets, test::InputKind::kConstant}},
          .run = [](Context& ctx, const Tensors& in) { return cross_entropy(ctx, in[0], in[1]); },
          .f32_tolerance = 1e-6,
-         .has_cuda_twin = false});
+         .has_cuda_twin = false,
+         .has_bf16 = false});
   }
 }
 

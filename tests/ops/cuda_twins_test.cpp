@@ -129,17 +129,19 @@ TEST_CASE("the core of Mamba-2 on a GPU equals the CPU's over chunks", "[ops][cu
       INFO("head_dim " << shape.head_dim << ", T = " << seq_len);
       const SsdConfig config{.shape = shape, .chunk = 128};
       const Shape heads{shape.heads};
-      test::check_twins({.inputs = {{normal({2, seq_len, shape.packed_width()}, 1)},
-                                    {normal({2, seq_len, shape.heads}, 2)},
-                                    {normal(heads, 3), InputKind::kWeight},
-                                    {normal(heads, 4), InputKind::kWeight},
-                                    {normal(heads, 5), InputKind::kWeight},
-                                    {normal({2, shape.heads, shape.head_dim, shape.state}, 6)}},
-                         .run = [&](Context& ctx, const Tensors& in) {
-                           return ssd(ctx, in[0], in[1],
-                                      {.a_log = in[2], .d = in[3], .dt_bias = in[4]}, config, in[5])
-                               .y;
-                         }});
+      test::check_twins(
+          {.inputs = {{normal({2, seq_len, shape.packed_width()}, 1)},
+                      {normal({2, seq_len, shape.heads}, 2)},
+                      {normal(heads, 3), InputKind::kWeight, /*is_precise=*/true},
+                      {normal(heads, 4), InputKind::kWeight, /*is_precise=*/true},
+                      {normal(heads, 5), InputKind::kWeight, /*is_precise=*/true},
+                      {.value = normal({2, shape.heads, shape.head_dim, shape.state}, 6),
+                       .is_precise = true}},
+           .run = [&](Context& ctx, const Tensors& in) {
+             return ssd(ctx, in[0], in[1], {.a_log = in[2], .d = in[3], .dt_bias = in[4]}, config,
+                        in[5])
+                 .y;
+           }});
     }
   }
 }

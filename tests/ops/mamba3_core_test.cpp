@@ -292,7 +292,7 @@ TEST_CASE("the Mamba-3 core refuses what does not fit", "[ops]") {
                     "[1,2,2,3]; expected [1,2,2]");
   in = good;
   in.d = ctx.zeros({2}, DType::kF32);
-  CHECK_THROWS_WITH(mamba3_core(ctx, in), "mamba3_core: d is f32; expected the dtype of v, f64");
+  CHECK_THROWS_WITH(mamba3_core(ctx, in), "mamba3_core: d is f32; expected f64 where v is f64");
 }
 
 }  // namespace

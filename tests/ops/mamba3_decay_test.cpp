@@ -18,7 +18,7 @@ TEST_CASE("steps and decays of Mamba-3 satisfy the op contract", "[ops]") {
     for (const bool is_step : {true, false}) {
       test::check_op({.inputs = {{normal({2, 5, 3}, 1)},
                                  {normal({2, 5, 3}, 2)},
-                                 {normal({3}, 3), InputKind::kWeight}},
+                                 {normal({3}, 3), InputKind::kWeight, /*is_precise=*/true}},
                       .run = [=](Context& ctx, const Tensors& in) {
                         const Mamba3Decay out = mamba3_decay(
                             ctx, in[0], in[1], in[2], {.activation = activation, .floor = 0.4});
@@ -63,8 +63,13 @@ TEST_CASE("steps and decays of Mamba-3 refuse what does not fit", "[ops]") {
   CHECK_THROWS_WITH(
       mamba3_decay(ctx, x, x, x),
       "shape mismatch in mamba3_decay: dt_bias [1,2,3] against dd_dt [1,2,3]; expected [3]");
+  CHECK_THROWS_WITH(mamba3_decay(ctx, x, ctx.zeros({1, 2, 3}, DType::kF32), bias),
+                    "mamba3_decay: dd_a is f32; expected the dtype of dd_dt, f64");
   CHECK_THROWS_WITH(mamba3_decay(ctx, x, x, ctx.zeros({3}, DType::kF32)),
-                    "mamba3_decay: dd_a and dt_bias must have the dtype of dd_dt, f64");
+                    "mamba3_decay: dt_bias is f32; expected f64 where dd_dt is f64");
+  const Tensor narrow = ctx.zeros({1, 2, 3}, DType::kBF16);
+  CHECK_THROWS_WITH(mamba3_decay(ctx, narrow, narrow, ctx.zeros({3}, DType::kBF16)),
+                    "mamba3_decay: dt_bias is bf16; expected f32 where dd_dt is bf16");
 }
 
 }  // namespace

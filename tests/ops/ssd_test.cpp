@@ -29,12 +29,13 @@ Tensor as(const Tensor& x, DType dtype) {
 std::vector<test::OpInput> inputs_of(const SsdShape& shape, std::int64_t batch,
                                      std::int64_t seq_len) {
   const Shape heads{shape.heads};
-  return {{normal({batch, seq_len, shape.packed_width()}, 1)},
-          {normal({batch, seq_len, shape.heads}, 2)},
-          {normal(heads, 3), InputKind::kWeight},
-          {normal(heads, 4), InputKind::kWeight},
-          {normal(heads, 5), InputKind::kWeight},
-          {normal({batch, shape.heads, shape.head_dim, shape.state}, 6)}};
+  return {
+      {normal({batch, seq_len, shape.packed_width()}, 1)},
+      {normal({batch, seq_len, shape.heads}, 2)},
+      {normal(heads, 3), InputKind::kWeight, /*is_precise=*/true},
+      {normal(heads, 4), InputKind::kWeight, /*is_precise=*/true},
+      {normal(heads, 5), InputKind::kWeight, /*is_precise=*/true},
+      {.value = normal({batch, shape.heads, shape.head_dim, shape.state}, 6), .is_precise = true}};
 }
 
 SsdResult run(Context& ctx, const Tensors& in, const SsdConfig& config) {
@@ -277,9 +278,9 @@ TEST_CASE("ssd refuses wrong shapes, dtypes and options", "[ops]") {
   CHECK_THROWS_WITH(with(1, as(good[1], DType::kF32), config),
                     "ssd: dt must have the dtype of xbc, f64");
   CHECK_THROWS_WITH(with(2, as(good[2], DType::kF32), config),
-                    "ssd: a_log must have the dtype of xbc, f64");
+                    "ssd: a_log is f32; expected f64 where xbc is f64");
   CHECK_THROWS_WITH(with(5, as(good[5], DType::kF32), config),
-                    "ssd: initial_state must have the dtype of xbc, f64");
+                    "ssd: initial_state is f32; expected f64 where xbc is f64");
   CHECK_THROWS_WITH(run(ctx, good, {.shape = {.heads = 4, .groups = 3}}),
                     "ssd: 4 heads in 3 groups; expected a multiple");
   CHECK_THROWS_WITH(run(ctx, good, {.shape = shape, .chunk = -1}),

@@ -23,7 +23,8 @@ TEST_CASE("taylor_activation satisfies the op contract", "[ops]") {
            .run = [&](Context& ctx,
                       const Tensors& in) { return taylor_activation(ctx, in[0], in[1], function); },
            .f32_tolerance = 1e-5,
-           .has_cuda_twin = false});
+           .has_cuda_twin = false,
+           .has_bf16 = false});
     }
   }
 }
@@ -74,7 +75,8 @@ TEST_CASE("poisson_loss satisfies the op contract", "[ops]") {
                               {.boundary_points = boundary, .boundary_weight = 2.5});
                         },
                     .f32_tolerance = 1e-5,
-                    .has_cuda_twin = false});
+                    .has_cuda_twin = false,
+                    .has_bf16 = false});
   }
 }
 

@@ -3,8 +3,12 @@
 #include <cmath>
 
 #include "engine/autograd/state_store.h"
+#include "engine/tensor/host.h"
 #include "engine/tensor/primitives.h"
+#include "ops/linear.h"
+#include "ops/two_sided_sketch.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -62,6 +66,76 @@ TEST_CASE("moving averages of sketches are sketches of the moving average", "[op
     CHECK(sketch.z(psi)(1, 3) == sketch.z_over_psi()(1, 3) * psi[3]);
     CHECK(sketch.updates() == 5);
     CHECK(sketch.bias_correction(kBeta) == Approx(1 / (1 - std::pow(kBeta, 5))).epsilon(1e-14));
+  }
+}
+
+TEST_CASE("a product's sketch needs no product", "[ops]") {
+  const ThreeSketchLayout layout{.k = 3, .s = 4, .has_x = false};
+  Context ctx(Device{});
+  StateStore store(ctx.allocator());
+  ThreeSketch formed(store, "formed", layout, /*channels=*/11, DType::kF64);
+  ThreeSketch factored(store, "factored", layout, /*channels=*/11, DType::kF64);
+  const Tensor weight = normal({11, 5}, 7);
+  for (std::uint64_t step = 0; step < 3; ++step) {
+    for (std::int64_t first = 0; first < 12; first += 6) {
+      const Tensor b = normal({2, 3, 5}, 10 * step + static_cast<std::uint64_t>(first));
+      const Tensor a = linear(ctx, b, weight, {});
+      const Tensor probes = draw_probes(ctx, layout, kNames, first, 6, DType::kF64);
+      const ThreeSketch::Update update{.beta = 0.7, .weight = 1.5, .is_further = first > 0};
+      formed.update(ctx, a, probes, update);
+      factored.update_product(ctx, b, weight, probes, update);
+    }
+  }
+  CHECK(factored.updates() == 3);
+  CHECK(relative_distance(factored.all(), formed.all()) < 1e-12);
+  const Tensor probes = draw_probes(ctx, layout, kNames, 0, 6, DType::kF64);
+  CHECK_THROWS_WITH(factored.update_product(ctx, normal({6, 4}, 1), weight, probes, {}),
+                    "sketch update with B [6,4], weight [11,5] and probes [6,7]; expected a weight "
+                    "[11,4] and at least as many rows of 7 columns");
+}
+
+TEST_CASE("a GPU's sketches are the CPU's", "[ops][cuda]") {
+  constexpr std::int64_t kRows = 133;
+  constexpr std::int64_t kChannels = 77;
+  const ThreeSketchLayout layout{.k = 5, .s = 11};
+  const Tensor weight = normal({kChannels, 40}, 3);
+  for (const Device& device : test::cuda_devices()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      INFO(device.name() << " in " << dtype_name(dtype));
+      const auto sketches_on = [&](const Device& on, DType activations) {
+        Context ctx(test::shared_allocator(on));
+        StateStore store(ctx.allocator());
+        const DType state = statistic_dtype(activations);
+        ThreeSketch plain(store, "plain", layout, kChannels, state);
+        ThreeSketch product(store, "product", layout, kChannels, state);
+        TwoSidedSketch both_sides(store, "both", {.k = 5, .s = 11, .errors = 3}, kNames,
+                                  /*layer=*/2, kRows, kChannels, state);
+        const auto sent = [&](const Tensor& x, DType in) {
+          return to_device(as(x, in), ctx.allocator(), MemoryTag::kWorkspace);
+        };
+        for (std::int64_t step = 0; step < 3; ++step) {
+          const auto seed = static_cast<std::uint64_t>(step);
+          const Tensor a = normal({kRows, kChannels}, seed);
+          const Tensor probes = draw_probes(ctx, layout, kNames, step, kRows, activations);
+          const ThreeSketch::Update update{.beta = 0.8, .weight = 1.25};
+          plain.update(ctx, sent(a, activations), probes, update);
+          product.update_product(ctx, sent(normal({kRows, 40}, seed), activations),
+                                 sent(weight, activations), probes, update);
+          both_sides.update(ctx, sent(a, state), /*beta=*/0.8);
+        }
+        CHECK(plain.updates() == 3);
+        CHECK(both_sides.updates() == 3);
+        return std::vector<DenseMatrix>{plain.all(),    product.all(),  both_sides.x(),
+                                        both_sides.y(), both_sides.z(), both_sides.rebuild().v};
+      };
+      const auto got = sketches_on(device, dtype);
+      const auto expected = sketches_on(Device{}, DType::kF64);
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        INFO("matrix " << i);
+        const bool is_rounded = dtype == DType::kBF16 && i < 2;
+        CHECK(relative_distance(got[i], expected[i]) < (is_rounded ? 2e-2 : 1e-4));
+      }
+    }
   }
 }
 

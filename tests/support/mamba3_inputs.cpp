@@ -64,18 +64,18 @@ std::vector<OpInput> to_list(const Mamba3CoreInput& in) {
   return {{in.q},
           {in.k},
           {in.v},
-          {in.a},
-          {in.dt},
+          {.value = in.a, .is_precise = true},
+          {.value = in.dt, .is_precise = true},
           {in.trap},
           {in.angle},
-          {in.q_bias, InputKind::kWeight},
-          {in.k_bias, InputKind::kWeight},
-          {in.d, InputKind::kWeight},
+          {in.q_bias, InputKind::kWeight, /*is_precise=*/true},
+          {in.k_bias, InputKind::kWeight, /*is_precise=*/true},
+          {in.d, InputKind::kWeight, /*is_precise=*/true},
           {in.mimo_x, InputKind::kWeight},
-          {in.initial.angle},
-          {in.initial.ssm},
-          {in.initial.k},
-          {in.initial.v}};
+          {.value = in.initial.angle, .is_precise = true},
+          {.value = in.initial.ssm, .is_precise = true},
+          {.value = in.initial.k, .is_precise = true},
+          {.value = in.initial.v, .is_precise = true}};
 }
 
 }  // namespace ghost::test

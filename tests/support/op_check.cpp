@@ -46,7 +46,8 @@ void record(Run& run, Context& ctx, const OpCase& test_case, DType dtype) {
       run.leaves.emplace_back();
       continue;
     }
-    const Tensor value = to_device(is_constant ? input.value : cast_to(input.value, dtype),
+    const DType own = input.is_precise ? statistic_dtype(dtype) : dtype;
+    const Tensor value = to_device(is_constant ? input.value : cast_to(input.value, own),
                                    ctx.allocator(), input.value.storage()->tag());
     run.leaves.push_back(is_constant ? value : run.tape.watch(value));
   }
@@ -128,6 +129,9 @@ void check_on_device(const OpCase& test_case, const Device& device, DType dtype,
 }
 
 void check_on_devices(const OpCase& test_case, const Reference& expected) {
+  if (test_case.has_bf16) {
+    check_on_device(test_case, Device{}, DType::kBF16, test_case.bf16_tolerance, expected);
+  }
   if (!test_case.has_cuda_twin) {
     return;
   }
@@ -270,9 +274,6 @@ void check_op(const OpCase& test_case) {
 }
 
 void check_twins(const OpCase& test_case) {
-  if (cuda_devices().empty()) {
-    return;
-  }
   Context ctx(cpu_allocator());
   Run run;
   record(run, ctx, test_case, DType::kF32);

@@ -40,6 +40,55 @@ TEST_CASE("bench measures steps, products and bytes", "[tools]") {
         Approx(facts.at("flops_per_s").get<double>() / facts.at("gemm_flops_per_s").get<double>()));
 }
 
+struct Profile {
+  double step_ms = 0;
+  double sum_ms = 0;  // of all work and the rest
+  std::set<std::string> work;
+};
+
+/// Runs a profile and checks each of its lines.
+Profile profile(const TemporaryDirectory& dir, const std::string& arguments) {
+  const json facts = bench(dir, arguments + " --profile").at("profile");
+  CHECK(facts.at("copy_bytes_per_s").get<double>() > 0);
+  CHECK(facts.at("gemm_flops_per_s").get<double>() > 0);
+  CHECK(facts.at("rest_ms").get<double>() >= 0);
+  Profile out{.step_ms = facts.at("ms_per_step").get<double>(),
+              .sum_ms = facts.at("rest_ms").get<double>()};
+  for (const json& line : facts.at("work")) {
+    const auto name = line.at("name").get<std::string>();
+    const auto pass = line.at("pass").get<std::string>();
+    INFO(name << ' ' << pass);
+    CHECK(line.at("calls").get<int>() > 0);
+    CHECK(line.at("ms").get<double>() > 0);
+    const bool moves_nothing = pass.empty() || (name == "add" && pass == "backward");
+    CHECK((line.at("bytes").get<double>() > 0) == !moves_nothing);
+    CHECK((line.at("gemm_ms").get<double>() > 0) == (line.at("flops").get<double>() > 0));
+    CHECK((line.at("flops").get<double>() > 0) == (name.starts_with("linear")));
+    out.sum_ms += line.at("ms").get<double>();
+    out.work.insert(pass.empty() ? name : name + ' ' + pass);
+  }
+  return out;
+}
+
+TEST_CASE("bench profiles the ops and parts of a step", "[tools]") {
+  const TemporaryDirectory dir;
+  write_small(dir);
+  const Profile exact = profile(dir, "small.yaml --steps 2 --warmup 1");
+  CHECK(exact.sum_ms == Approx(exact.step_ms));
+  std::set<std::string> expected{"batch", "gradient norm", "optimizer"};
+  for (const char* op : {"embedding", "position_embedding", "layer_norm", "linear", "attention",
+                         "gelu", "add", "linear_cross_entropy"}) {
+    expected.insert(op + std::string(" forward"));
+    expected.insert(op + std::string(" backward"));
+  }
+  CHECK(exact.work == expected);
+  // What a block runs again inside of its own backward pass is not counted twice.
+  const Profile again =
+      profile(dir, "small.yaml --steps 2 --set residuals.recompute=block --set model.layers=2");
+  CHECK(again.work.contains("checkpoint backward"));
+  CHECK(again.sum_ms == Approx(again.step_ms));
+}
+
 TEST_CASE("bench measures the passes of sketches where there are any", "[tools]") {
   const TemporaryDirectory dir;
   write_small(dir);

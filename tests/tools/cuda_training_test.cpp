@@ -91,6 +91,28 @@ TEST_CASE("training on a GPU follows the CPU", "[tools][cuda]") {
   }
 }
 
+TEST_CASE("training from averaged sketches on a GPU follows the CPU", "[tools][cuda]") {
+  for (const Device& device : test::cuda_devices()) {
+    for (const EmaSketchMode mode :
+         {EmaSketchMode::kLift, EmaSketchMode::kTwoQr, EmaSketchMode::kTropp}) {
+      const auto config_of = [&](const Device& on, TrainDType dtype) {
+        Config config = config_on(on, dtype, ResidualPreset::kNone);
+        config.residuals.rules = {{.role = "linear_input", .keep = Keep::kEmaSketch}};
+        config.residuals.ema_sketch = {.mode = mode, .warmup = EmaWarmup::kNone};
+        config.monitor = MonitorConfig{.every = 3};
+        return config;
+      };
+      const Trace expected = train(config_of({}, TrainDType::kF32), {}, /*steps=*/10);
+      for (const auto& [dtype, tolerance] :
+           {std::pair{TrainDType::kF32, 1e-2}, std::pair{TrainDType::kBF16, 0.1}}) {
+        INFO(device.name() << " in " << enum_name(dtype) << ", " << enum_name(mode));
+        const Trace got = train(config_of(device, dtype), device, /*steps=*/10);
+        check_close(got.losses, expected.losses, tolerance);
+      }
+    }
+  }
+}
+
 TEST_CASE("two runs on a GPU agree bit for bit", "[tools][cuda]") {
   for (const Device& device : test::cuda_devices()) {
     for (const TrainDType dtype : {TrainDType::kF32, TrainDType::kBF16}) {

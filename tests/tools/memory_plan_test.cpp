@@ -115,6 +115,24 @@ TEST_CASE("the plan of a GPU's step needs no GPU", "[tools]") {
         on_cpu.block_bytes(/*with_statistics=*/false) / 2);
 }
 
+TEST_CASE("averaged sketches are planned for a GPU", "[tools]") {
+  Config config = small_config(Recompute::kNone, 2);
+  config.residuals.rules = {{.role = "linear_input", .keep = Keep::kEmaSketch}};
+  for (const EmaSketchMode mode : {EmaSketchMode::kLift, EmaSketchMode::kTwoQr}) {
+    config.residuals.ema_sketch.mode = mode;
+    config.device = "cpu";
+    config.train.dtype = TrainDType::kF32;
+    const auto of_sketches = static_cast<std::size_t>(MemoryTag::kSketches);
+    const std::int64_t on_cpu = plan_memory(config, 0).peak[of_sketches];
+    config.device = "cuda:0";
+    const std::int64_t on_gpu = plan_memory(config, 0).peak[of_sketches];
+    CHECK(on_gpu > 0);
+    CHECK(on_gpu < on_cpu);  // counters are the host's
+    config.train.dtype = TrainDType::kBF16;
+    CHECK(plan_memory(config, 0).peak[of_sketches] > on_gpu / 2);  // the state stays f32
+  }
+}
+
 // A dry step checks every dtype on the way. Of two bytes a channel more, a block keeps as many as
 // it has norms that read the stream, and its input where it is made again.
 TEST_CASE("a residual stream in f32 costs a block what it reads of it", "[tools]") {

@@ -5,6 +5,8 @@
 #include <map>
 #include <sstream>
 
+#include <nlohmann/json.hpp>
+
 #include "engine/comm/nccl/nccl_communicator.h"
 #include "engine/io/safetensors.h"
 #include "tests/support/catch.h"
@@ -14,6 +16,7 @@
 namespace ghost {
 namespace {
 
+using nlohmann::json;
 using test::Outcome;
 using test::run_program;
 using test::TemporaryDirectory;
@@ -55,6 +58,19 @@ std::vector<std::string> errors_of(const Outcome& outcome) {
     }
   }
   return errors;
+}
+
+/// The lines of kind monitor of a metrics.jsonl.
+std::vector<json> observations_of(const std::filesystem::path& metrics) {
+  std::vector<json> found;
+  std::istringstream lines(text_of(metrics));
+  for (std::string line; std::getline(lines, line);) {
+    json object = json::parse(line);
+    if (object.at("kind") == "monitor") {
+      found.push_back(std::move(object));
+    }
+  }
+  return found;
 }
 
 /// Four regions with a tied embedding, in f64, two sequences' batches a step.
@@ -303,6 +319,48 @@ TEST_CASE("a single process refuses region ranks", "[tools]") {
                       2,
                       "--set residuals.sketch.wiener: residuals.sketch.wiener is true; expected "
                       "false where parallel.region_ranks is 2");
+}
+
+// Rows of a step are numbered the same, so the probes are the same too.
+TEST_CASE("replicas watch the batch that one process would", "[tools][mpirun]") {
+  if (launcher().empty()) {
+    return;
+  }
+  const TemporaryDirectory dir;
+  write_run(dir);
+  const std::string options =
+      "train gpt.yaml --set train.steps=6 --set monitor.every=2 --set monitor.rank=2";
+  const auto alone = run_program(dir, options + " --set run.dir=alone --set train.batch_size=6");
+  INFO(alone.err);
+  REQUIRE(alone.code == 0);
+  const auto micro = run_program(dir, options + " --set run.dir=micro --set train.micro_steps=4");
+  REQUIRE(micro.code == 0);
+  const auto replicas = run_ranks_of_program(dir, 2, options + " --set run.dir=replicas");
+  INFO(replicas.err);
+  REQUIRE(replicas.code == 0);
+  const auto expected = observations_of(dir / "alone/metrics.jsonl");
+  REQUIRE(expected.size() == 3);
+  for (const char* run : {"micro", "replicas"}) {
+    const auto got = observations_of(dir / (std::string(run) + "/metrics.jsonl"));
+    REQUIRE(got.size() == expected.size());
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      for (const auto& [metric, values] : expected[i].items()) {
+        if (!values.is_array()) {
+          continue;
+        }
+        INFO(run << ", observation " << i << ", " << metric);
+        const json& found = got[i].at(metric);
+        REQUIRE(found.size() == values.size());
+        for (std::size_t module = 0; module < values.size(); ++module) {
+          REQUIRE(found[module].is_number() == values[module].is_number());
+          if (values[module].is_number()) {  // written with six digits
+            CHECK(found[module].get<double>() ==
+                  Approx(values[module].get<double>()).epsilon(2e-5));
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace ghost

@@ -16,6 +16,8 @@
 #include "engine/io/process_memory.h"
 #include "tools/bench/gemm_rate.h"
 #include "tools/bench/kernel_rates.h"
+#include "tools/bench/profile_text.h"
+#include "tools/bench/random_batches.h"
 #include "tools/bench/region_text.h"
 #include "tools/bench/sketch_rate.h"
 #include "tools/console/quantity.h"
@@ -40,6 +42,7 @@ struct BenchOptions {
   std::string row;        // name of the plan; prints one row of a table instead
   bool kernels = false;
   bool regions = false;
+  bool profile = false;
 };
 
 struct BenchResult {
@@ -51,44 +54,39 @@ struct BenchResult {
   std::int64_t steady_allocations = 0;
   std::int64_t process_peak = 0;  // bytes, before the products are measured alone
   std::optional<SketchRate> sketch{};
+  std::optional<ProfileReport> profile{};
 };
-
-/// Fills indices below `bound`, or numbers of 0 to 1.
-void fill_random(const HostElements& elements, const RandomStream& stream, std::size_t word,
-                 std::int64_t bound) {
-  const std::int64_t count = elements.tensor().numel();
-  const bool are_indices = !is_floating(elements.tensor().dtype());
-  const auto indices = are_indices ? std::span<std::int32_t>(elements) : std::span<std::int32_t>();
-  const auto numbers = are_indices ? std::span<float>() : std::span<float>(elements);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint32_t draw = stream.words(static_cast<std::uint32_t>(i))[word];
-    const auto at = static_cast<std::size_t>(i);
-    if (are_indices) {
-      indices[at] = static_cast<std::int32_t>(draw * static_cast<std::uint64_t>(bound) >> 32);
-    } else {
-      numbers[at] = uniform_from(draw);
-    }
-  }
-}
-
-FillBatch random_batches(const Config& config, std::int64_t index_bound) {
-  return [&config, index_bound](std::int64_t micro_step, const HostElements& inputs,
-                                const HostElements& targets) {
-    const RandomStream stream{.seed = static_cast<std::uint64_t>(config.train.seed),
-                              .micro_step = micro_step,
-                              .purpose = Purpose::kBatch};
-    fill_random(inputs, stream, 0, index_bound);
-    fill_random(targets, stream, 1, index_bound);
-  };
-}
 
 /// Share of a step's time that its dense products at their own rate leave over.
 double outside_gemms(const BenchResult& result) {
   return 1 - result.gemm_seconds / (result.median_ms * 1e-3);
 }
 
+/// The steps once more, from number `first`, with their ops timed one by one.
+ProfileReport profile(const BenchOptions& options, const Config& config, TrainingStep& step,
+                      const FillBatch& fill, std::int64_t first) {
+  const StepProfile timer(step.context());
+  const auto begin = Clock::now();
+  for (std::int64_t i = 0; i < options.steps; ++i) {
+    step.run(first + i, fill);
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const Device& device = step.context().device();
+  const DType dtype = activation_dtype(config.train.dtype);
+  return {timer.entries(),
+          measure_ceilings(device, dtype),
+          device,
+          dtype,
+          seconds / static_cast<double>(options.steps),
+          options.steps};
+}
+
 BenchResult measure(const BenchOptions& options, const Config& config, TrainingStep& step) {
-  const FillBatch fill = random_batches(config, step.model().index_bound());
+  const RandomBatches batches(config, step.model());
+  const FillBatch fill = [&batches](std::int64_t micro_step, const HostElements& inputs,
+                                    const HostElements& targets) {
+    batches.fill(micro_step, inputs, targets);
+  };
   GemmCounts gemms;
   std::int64_t allocations = 0;
   std::vector<double> times;
@@ -116,16 +114,24 @@ BenchResult measure(const BenchOptions& options, const Config& config, TrainingS
         measure_sketch_rate(config.residuals.sketch, config.train.batch_size * config.train.seq_len,
                             4 * config.model.channels());
   }
-  const auto gemm_rate = is_cpu ? std::optional(measure_gemm_rate(gemms)) : std::nullopt;
-  return {.median_ms = times[times.size() / 2],
-          .fastest_ms = times.front(),
-          .flops = step.model().flops_per_item(config.train.seq_len) *
-                   static_cast<double>(config.tokens_per_step()),
-          .gemm_rate = gemm_rate,
-          .gemm_seconds = gemm_rate.has_value() ? gemm_flops(gemms) / *gemm_rate : 0,
-          .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
-          .process_peak = process_peak,
-          .sketch = sketch};
+  std::optional<double> gemm_rate;
+  if (is_cpu) {
+    gemm_rate = measure_gemm_rate(gemms, activation_dtype(config.train.dtype));
+  }
+  BenchResult result{
+      .median_ms = times[times.size() / 2],
+      .fastest_ms = times.front(),
+      .flops = step.model().flops_per_item(config.train.seq_len) *
+               static_cast<double>(config.tokens_per_step()),
+      .gemm_rate = gemm_rate,
+      .gemm_seconds = gemm_rate.has_value() ? gemm_flops(gemms) / *gemm_rate : 0,
+      .steady_allocations = step.context().allocator()->num_system_allocations() - allocations,
+      .process_peak = process_peak,
+      .sketch = sketch};
+  if (options.profile) {
+    result.profile.emplace(profile(options, config, step, fill, options.warmup + options.steps));
+  }
+  return result;
 }
 
 void print_sketch(const SketchRate& rate) {
@@ -152,8 +158,9 @@ void print_text(const Config& config, const Model& model, const BenchResult& res
                                                     (result.median_ms * 1e-3))));
   fmt::print("FLOP/s            {} ({})\n", format_short(rate), model.flops_formula());
   if (result.gemm_rate.has_value()) {
-    fmt::print("GEMM FLOP/s       {} (oneDNN f32 on the step's own shapes, each alone)\n",
-               format_short(*result.gemm_rate));
+    fmt::print("GEMM FLOP/s       {} (oneDNN {} on the step's own shapes, each alone)\n",
+               format_short(*result.gemm_rate),
+               products_text(activation_dtype(config.train.dtype)));
     fmt::print("share of GEMM     {:.1f} %\n", 100 * rate / *result.gemm_rate);
     fmt::print("outside GEMMs     {:.1f} % of the step's time\n", 100 * outside_gemms(result));
   }
@@ -168,6 +175,9 @@ void print_text(const Config& config, const Model& model, const BenchResult& res
   fmt::print("all tags          {} at most, {} reserved, process peak {}\n",
              format_bytes(memory.meter().total_peak()), format_bytes(memory.reserved_bytes()),
              format_bytes(result.process_peak));
+  if (result.profile.has_value()) {
+    print_profile(*result.profile);
+  }
 }
 
 nlohmann::ordered_json facts_of(const BenchOptions& options, const Config& config,
@@ -199,6 +209,9 @@ nlohmann::ordered_json facts_of(const BenchOptions& options, const Config& confi
                        {"gradient_bytes_per_s", result.sketch->gradient},
                        {"groups_bytes_per_s", result.sketch->groups}};
   }
+  if (result.profile.has_value()) {
+    facts["profile"] = facts_of(*result.profile);
+  }
   return facts;
 }
 
@@ -213,13 +226,14 @@ void print_row(const BenchOptions& options, const Config& config, const BenchRes
 }
 
 void print_kernels(const KernelRates& rates) {
-  fmt::print("copy, read and written   {:.1f} GB/s\n", rates.copy_bytes_per_s / 1e9);
-  fmt::print("square product           {}FLOP/s\n\n", format_short(rates.gemm_flops_per_s));
+  fmt::print("copy, read and written   {:.1f} GB/s\n", rates.ceilings.copy_bytes_per_s / 1e9);
+  fmt::print("square product           {}FLOP/s\n\n",
+             format_short(rates.ceilings.gemm_flops_per_s));
   fmt::print("| operation | ms | rate | share of the bound |\n| --- | --- | --- | --- |\n");
   for (const KernelRate& kernel : rates.kernels) {
     // What bounds it is what would take longer at the rates above.
-    const double by_flops = kernel.flops / rates.gemm_flops_per_s;
-    const double by_bytes = kernel.bytes / rates.copy_bytes_per_s;
+    const double by_flops = kernel.flops / rates.ceilings.gemm_flops_per_s;
+    const double by_bytes = kernel.bytes / rates.ceilings.copy_bytes_per_s;
     const std::string rate = by_flops > by_bytes
                                  ? format_short(kernel.flops / kernel.seconds) + "FLOP/s"
                                  : fmt::format("{:.1f} GB/s", kernel.bytes / kernel.seconds / 1e9);
@@ -229,8 +243,8 @@ void print_kernels(const KernelRates& rates) {
 }
 
 nlohmann::ordered_json facts_of(const KernelRates& rates) {
-  nlohmann::ordered_json facts = {{"copy_bytes_per_s", rates.copy_bytes_per_s},
-                                  {"gemm_flops_per_s", rates.gemm_flops_per_s},
+  nlohmann::ordered_json facts = {{"copy_bytes_per_s", rates.ceilings.copy_bytes_per_s},
+                                  {"gemm_flops_per_s", rates.ceilings.gemm_flops_per_s},
                                   {"kernels", nlohmann::ordered_json::array()}};
   for (const KernelRate& kernel : rates.kernels) {
     facts["kernels"].push_back({{"name", kernel.name},
@@ -328,11 +342,15 @@ void register_bench(CLI::App& app) {
   CLI::Option* kernels =
       command->add_flag("--kernels", options->kernels,
                         "operations alone, beside a copy and a large product, instead of steps");
-  command
-      ->add_flag(
-          "--regions", options->regions,
-          "one region of model.regions and its Jacobian, and what the cost model makes of it")
-      ->excludes(kernels);
+  CLI::Option* regions =
+      command
+          ->add_flag(
+              "--regions", options->regions,
+              "one region of model.regions and its Jacobian, and what the cost model makes of it")
+          ->excludes(kernels);
+  command->add_flag("--profile", options->profile, "what each kind of op takes of a step")
+      ->excludes(kernels)
+      ->excludes(regions);
   command->callback([options] { bench(*options); });
 }
 

@@ -17,18 +17,20 @@
 namespace ghost {
 namespace {
 
-void measure_ceilings(KernelBench& bench, const Device& device) {
+Ceilings measure_ceilings(KernelBench& bench, const Device& device) {
+  Ceilings ceilings;
   const std::int64_t copied = device.is_cuda() ? std::int64_t{1} << 30 : std::int64_t{1} << 26;
   const Tensor from = bench.context().zeros({copied}, DType::kF32);
   const Tensor to = bench.context().zeros({copied}, DType::kF32);
-  bench.rates.copy_bytes_per_s =
+  ceilings.copy_bytes_per_s =
       2 * static_cast<double>(from.bytes()) / bench.seconds([&] { copy(to, from); });
   const std::int64_t n = device.is_cuda() ? 8192 : 2048;
   const Tensor x = bench.random({n, n});
   const Tensor weight = bench.random({n, n});
   const double flops = 2.0 * static_cast<double>(n) * static_cast<double>(n * n);
-  bench.rates.gemm_flops_per_s =
+  ceilings.gemm_flops_per_s =
       flops / bench.seconds([&] { linear(bench.context(), x, weight, Tensor{}); });
+  return ceilings;
 }
 
 void measure_gpt_block(KernelBench& bench, const Config& config, double item_bytes) {
@@ -138,15 +140,25 @@ void measure_residuals(KernelBench& bench, const Config& config, double item_byt
   }
 }
 
+void check_dtype(DType dtype) {
+  GHOST_CHECK(dtype != DType::kF64, "bench: train.dtype is f64; expected f32 or bf16");
+}
+
 }  // namespace
+
+Ceilings measure_ceilings(const Device& device, DType dtype) {
+  check_dtype(dtype);
+  KernelBench bench(device, dtype);
+  return measure_ceilings(bench, device);
+}
 
 KernelRates measure_kernel_rates(const Config& config, std::int64_t vocab_size,
                                  const Device& device) {
   const DType dtype = activation_dtype(config.train.dtype);
-  GHOST_CHECK(dtype != DType::kF64, "bench --kernels: train.dtype is f64; expected f32 or bf16");
+  check_dtype(dtype);
   KernelBench bench(device, dtype);
   const auto item_bytes = static_cast<double>(itemsize(dtype));
-  measure_ceilings(bench, device);
+  bench.rates.ceilings = measure_ceilings(bench, device);
   config.model.is_gpt() ? measure_gpt_block(bench, config, item_bytes)
                         : measure_mixers(bench, config, item_bytes);
   measure_head(bench, config, vocab_size, item_bytes);

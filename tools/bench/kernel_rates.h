@@ -15,10 +15,18 @@ struct KernelRate {
   double bytes = 0;    // that it must read and write at least
 };
 
-/// What the device can do, and what each operation does, all measured in one go.
-struct KernelRates {
+/// What the device can do.
+struct Ceilings {
   double copy_bytes_per_s = 0;  // read and written, of a copy far larger than the caches
   double gemm_flops_per_s = 0;  // of a large square product in the dtype of activations
+};
+
+/// `dtype`: of activations. Throws ghost::Error for f64.
+Ceilings measure_ceilings(const Device& device, DType dtype);
+
+/// What the device can do, and what each operation does, all measured in one go.
+struct KernelRates {
+  Ceilings ceilings;
   std::vector<KernelRate> kernels;
 };
 

@@ -4,6 +4,7 @@
 #include "ops/attention.h"
 #include "ops/causal_conv1d.h"
 #include "ops/gated_rms_norm.h"
+#include "ops/in_dtype.h"
 #include "ops/mamba3_core.h"
 #include "ops/mamba3_gate.h"
 #include "ops/rms_norm.h"
@@ -29,6 +30,11 @@ struct Sizes {
     return tokens() * item_bytes * static_cast<double>(width);
   }
 };
+
+/// What steers a state is f32 where activations are bf16.
+Tensor precise(KernelBench& bench, const Tensor& x) {
+  return in_dtype(bench.context(), x, statistic_dtype(x.dtype()));
+}
 
 void measure_norm(KernelBench& bench, const Sizes& sizes, const std::string& name,
                   const Shape& shape) {
@@ -80,7 +86,8 @@ void measure_mamba2(KernelBench& bench, const Sizes& sizes, const Mamba2Config& 
   bench.add_op(
       "mamba2 core",
       {bench.random(sizes.shape(packed)), bench.random(sizes.shape(shape.heads)),
-       bench.random({shape.heads}), bench.random({shape.heads}), bench.random({shape.heads})},
+       precise(bench, bench.random({shape.heads})), precise(bench, bench.random({shape.heads})),
+       precise(bench, bench.random({shape.heads}))},
       [&](const Tensors& in) {
         return ssd(bench.context(), in[0], in[1], {.a_log = in[2], .d = in[3], .dt_bias = in[4]},
                    core)
@@ -114,40 +121,41 @@ void measure_mamba3(KernelBench& bench, const Sizes& sizes, const Mamba3Config& 
   measure_norm(bench, sizes, "mamba3 B_norm", key);
   const Shape value{sizes.batch, sizes.seq_len, heads, config.head_dim};
   const Shape bias{heads, ranks, config.state};
-  const Tensor decays = bench.random(sizes.shape(heads), -1e-2, Sign::kOfScale);
-  const Tensor steps = bench.random(sizes.shape(heads), 1e-2, Sign::kOfScale);
+  const Tensor decays = precise(bench, bench.random(sizes.shape(heads), -1e-2, Sign::kOfScale));
+  const Tensor steps = precise(bench, bench.random(sizes.shape(heads), 1e-2, Sign::kOfScale));
   const auto chunk = static_cast<double>(std::min(config.chunk_tokens(), sizes.seq_len));
   const double pairs = chunk * static_cast<double>(ranks * ranks * heads);
   const auto n = static_cast<double>(config.state);
   const auto p = static_cast<double>(config.head_dim);
   const double states = static_cast<double>(ranks * inner) * n;
-  bench.add_op("mamba3 core",
-               {bench.random(key), bench.random(key), bench.random(value), decays, steps,
-                bench.random(sizes.shape(heads)), bench.random(sizes.shape(config.angles())),
-                bench.random(bias), bench.random(bias), bench.random({heads}),
-                bench.random({heads, ranks, config.head_dim})},
-               [&](const Tensors& in) {
-                 return mamba3_core(bench.context(),
-                                    {.q = in[0],
-                                     .k = in[1],
-                                     .v = in[2],
-                                     .a = in[3],
-                                     .dt = in[4],
-                                     .trap = in[5],
-                                     .angle = in[6],
-                                     .q_bias = in[7],
-                                     .k_bias = in[8],
-                                     .d = in[9],
-                                     .mimo_x = ranks > 1 ? in[10] : Tensor{}},
-                                    {.chunk = config.chunk,
-                                     .pairing = ranks > 1 ? RotaryPairing::kHalves
-                                                          : RotaryPairing::kAdjacent})
-                     .o;
-               },
-               {.flops = 2 * sizes.tokens() * (pairs * (n + p) + 2 * states),
-                .bytes = sizes.bytes(2 * keys + inner + ranks * inner)},
-               {.flops = 2 * sizes.tokens() * (pairs * (3 * n + 2 * p) + 5 * states),
-                .bytes = sizes.bytes(4 * keys + 2 * inner + ranks * inner)});
+  bench.add_op(
+      "mamba3 core",
+      {bench.random(key), bench.random(key), bench.random(value), decays, steps,
+       bench.random(sizes.shape(heads)), bench.random(sizes.shape(config.angles())),
+       precise(bench, bench.random(bias)), precise(bench, bench.random(bias)),
+       precise(bench, bench.random({heads})), bench.random({heads, ranks, config.head_dim})},
+      [&](const Tensors& in) {
+        return mamba3_core(
+                   bench.context(),
+                   {.q = in[0],
+                    .k = in[1],
+                    .v = in[2],
+                    .a = in[3],
+                    .dt = in[4],
+                    .trap = in[5],
+                    .angle = in[6],
+                    .q_bias = in[7],
+                    .k_bias = in[8],
+                    .d = in[9],
+                    .mimo_x = ranks > 1 ? in[10] : Tensor{}},
+                   {.chunk = config.chunk,
+                    .pairing = ranks > 1 ? RotaryPairing::kHalves : RotaryPairing::kAdjacent})
+            .o;
+      },
+      {.flops = 2 * sizes.tokens() * (pairs * (n + p) + 2 * states),
+       .bytes = sizes.bytes(2 * keys + inner + ranks * inner)},
+      {.flops = 2 * sizes.tokens() * (pairs * (3 * n + 2 * p) + 5 * states),
+       .bytes = sizes.bytes(4 * keys + 2 * inner + ranks * inner)});
   const Tensor o = bench.random({sizes.batch, sizes.seq_len, ranks, heads, config.head_dim});
   bench.add_op(
       "mamba3 gate", {o, bench.random(value)},

@@ -135,7 +135,8 @@ void ActivationStatistics::take(const Context& ctx, const Node& node, const Tens
   Progress& progress = progress_[module];
   const Tensor x = node.input(0).detach();
   const std::int64_t rows = x.numel() / x.dim(-1);
-  const std::int64_t passes = setup_.replica * setup_.micro_steps + micro_step_;
+  // As BatchPosition numbers the sequences of a step.
+  const std::int64_t passes = micro_step_ * setup_.replicas + setup_.replica;
   const Probes& probes = probes_for(ctx, passes * of.rows + progress.next_row, rows, x.dtype());
   progress.next_row += rows;
   add_to(progress.omega_sums, probes.omega_sums);

@@ -35,7 +35,7 @@ GradientStatistics::GradientStatistics(StateStore& store,
       sketch_of(i);
     }
   }
-  store_.get("gradients.squares", {static_cast<std::int64_t>(modules.size())});
+  store_.get_on_host("gradients.squares", {static_cast<std::int64_t>(modules.size())});
 }
 
 ThreeSketch GradientStatistics::sketch_of(std::size_t module) const {
@@ -80,9 +80,7 @@ void GradientStatistics::observe(const Context& ctx) {
 std::vector<GradientNumbers> GradientStatistics::read(const Context& /*ctx*/) {
   const auto count = static_cast<std::int64_t>(modules_.size());
   const Tensor sums = on_host(sums_);
-  const Tensor squares = store_.get("gradients.squares", {count});
-  const Tensor place = host_place(squares);
-  copy(place, squares);
+  const Tensor squares = store_.get_on_host("gradients.squares", {count});
   std::vector<GradientNumbers> out(modules_.size(), {kNan, kNan, kNan, kNan, kNan});
   for (std::int64_t i = 0; i < count; ++i) {
     const auto module = static_cast<std::size_t>(i);
@@ -91,7 +89,7 @@ std::vector<GradientNumbers> GradientStatistics::read(const Context& /*ctx*/) {
     }
     GradientNumbers& numbers = out[module];
     const double square = sums.data<double>()[i];
-    double& mean_square = place.data<double>()[i];
+    double& mean_square = squares.data<double>()[i];
     numbers.norm = std::sqrt(square);
     numbers.weight_norm = std::sqrt(sums.data<double>()[count + i]);
     ThreeSketch sketch = sketch_of(module);
@@ -107,7 +105,6 @@ std::vector<GradientNumbers> GradientStatistics::read(const Context& /*ctx*/) {
     numbers.stable_rank = spectrum.stable_rank;
     numbers.signal_share = numbers.mean_norm * numbers.mean_norm / (correction * mean_square);
   }
-  copy(squares, place);
   sums_ = Tensor{};
   return out;
 }

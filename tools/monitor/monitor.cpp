@@ -4,9 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/tensor/host.h"
-#include "engine/tensor/primitives.h"
-
 namespace ghost {
 namespace {
 
@@ -14,24 +11,21 @@ ThreeSketchLayout layout_of(const MonitorConfig& config) {
   return {.k = config.columns(), .s = config.columns()};
 }
 
-/// Structs of doubles as rows of a tensor.
+/// Structs of doubles as rows of a tensor on the host.
 template <typename Row>
 constexpr std::int64_t kNumbers = sizeof(Row) / sizeof(double);
 
 template <typename Row>
 std::vector<Row> read_rows(const Tensor& tensor) {
   static_assert(std::is_trivially_copyable_v<Row> && sizeof(Row) % sizeof(double) == 0);
-  const Tensor host = on_host(tensor);
   std::vector<Row> rows(static_cast<std::size_t>(tensor.numel() / kNumbers<Row>));
-  std::memcpy(rows.data(), host.raw(), static_cast<std::size_t>(host.bytes()));
+  std::memcpy(rows.data(), tensor.raw(), static_cast<std::size_t>(tensor.bytes()));
   return rows;
 }
 
 template <typename Row>
 void write_rows(const Tensor& tensor, const std::vector<Row>& rows) {
-  const Tensor place = host_place(tensor);
-  std::memcpy(place.raw(), rows.data(), static_cast<std::size_t>(place.bytes()));
-  copy(tensor, place);
+  std::memcpy(tensor.raw(), rows.data(), static_cast<std::size_t>(tensor.bytes()));
 }
 
 }  // namespace
@@ -54,18 +48,21 @@ Monitor::Monitor(Context& ctx, const ParameterStore& parameters, Setup setup,
                  setup_.config.beta) {
   alarm_state();
   correlation_state();
-  store_.get("run", {kNumbers<RunHistory>});
+  run_state();
 }
 
+Tensor Monitor::run_state() const { return store_.get_on_host("run", {kNumbers<RunHistory>}); }
+
 Tensor Monitor::alarm_state() const {
-  return store_.get("alarms",
-                    {static_cast<std::int64_t>(modules().size()), kNumbers<ModuleHistory>});
+  return store_.get_on_host("alarms",
+                            {static_cast<std::int64_t>(modules().size()), kNumbers<ModuleHistory>});
 }
 
 // A row for all modules together, and one for each.
 Tensor Monitor::correlation_state() const {
   constexpr auto kColumns = static_cast<std::int64_t>(kProxies.size()) * kNumbers<Correlation>;
-  return store_.get("correlations", {static_cast<std::int64_t>(modules().size()) + 1, kColumns});
+  return store_.get_on_host("correlations",
+                            {static_cast<std::int64_t>(modules().size()) + 1, kColumns});
 }
 
 void Monitor::begin_step() { activations_.begin_step(); }
@@ -91,12 +88,11 @@ std::vector<Alarm> Monitor::judge_modules(double loss, const MonitorRecord& reco
                        .grad_norm = gradient.norm,
                        .weight_norm = gradient.weight_norm});
   }
-  const Tensor run = store_.get("run", {kNumbers<RunHistory>});
-  std::vector<RunHistory> run_history = read_rows<RunHistory>(run);
+  std::vector<RunHistory> run_history = read_rows<RunHistory>(run_state());
   std::vector<ModuleHistory> histories = read_rows<ModuleHistory>(alarm_state());
   std::vector<Alarm> alarms =
       judge(setup_.config.alarms, record.step, loss, numbers, run_history.front(), histories);
-  write_rows(run, run_history);
+  write_rows(run_state(), run_history);
   write_rows(alarm_state(), histories);
   return alarms;
 }

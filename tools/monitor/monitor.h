@@ -94,6 +94,7 @@ class Monitor {
   Bytes bytes() const;
 
  private:
+  Tensor run_state() const;
   Tensor alarm_state() const;
   Tensor correlation_state() const;
   std::vector<Alarm> judge_modules(double loss, const MonitorRecord& record);

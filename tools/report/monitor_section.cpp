@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "tools/console/quantity.h"
+#include "tools/monitor/alarm_rules.h"
 #include "tools/report/chart_frame.h"
 #include "tools/report/html_text.h"
 #include "tools/report/line_chart.h"
@@ -151,9 +152,10 @@ std::vector<AlarmRow> alarm_rows(const RunLog& run, std::int64_t last_step) {
 }
 
 int color_of_alarm(const std::string& kind) {
-  constexpr std::array<const char*, 5> kKinds = {"vanishing", "exploding", "stagnation", "collapse",
-                                                 "non_finite"};
-  return static_cast<int>(std::find(kKinds.begin(), kKinds.end(), kind) - kKinds.begin());
+  const auto& names = EnumNames<AlarmKind>::kNames;
+  const auto* const found = std::find_if(std::begin(names), std::end(names),
+                                         [&](const auto& entry) { return entry.name == kind; });
+  return static_cast<int>(found - std::begin(names));
 }
 
 /// Bars over steps, a row a module and kind.

@@ -27,8 +27,6 @@ void validate_ranks_of_model(const Config& config) {
   const bool has_averages = config.residuals.has_rule(Keep::kEmaSketch);
   check_range(ranks == 1 || !has_averages, "parallel.region_ranks", ranks,
               "1 where a rule keeps ema_sketch");
-  check_range(config.device == "cpu" || !has_averages, "device", config.device,
-              "cpu where a rule keeps ema_sketch");
 }
 
 }  // namespace
@@ -86,8 +84,6 @@ void Config::validate(const std::string& prefix) const {
               fmt::format("at most model.max_seq_len {}, the position table", longest));
   // Whether this machine has the device is asked by what runs on it: plans need none.
   const bool is_cuda = read_device(device).is_cuda();
-  check_range(is_cuda || train.dtype != TrainDType::kBF16, prefix + "train.dtype", train.dtype,
-              fmt::format("f32 where device is {}, as bf16 runs on CUDA only for now", device));
   check_range(!is_cuda || train.dtype != TrainDType::kF64, prefix + "train.dtype", train.dtype,
               fmt::format("f32 or bf16 where device is {}, as f64 runs on the CPU only", device));
   check_range(!is_cuda || parallel.gradients == GradientExchange::kProducts,

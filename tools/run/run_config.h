@@ -102,12 +102,15 @@ struct CheckpointConfig {
   std::int64_t every = 0;
   std::int64_t keep_last = 2;
   bool keep_best = true;
+  bool background = true;
 
   template <typename Visit>
   void each_field(Visit&& visit) {
     visit("every", every, "steps between checkpoints; 0: with each evaluation");
     visit("keep_last", keep_last, "checkpoints kept, >= 1");
     visit("keep_best", keep_best, "also keep the one with the lowest val_loss");
+    visit("background", background,
+          "write while training goes on, from a copy in memory of the host");
   }
   void validate(const std::string& prefix) const;
 };

@@ -15,7 +15,8 @@ struct Record {
   char sha256[kDigest] = {};
 };
 
-/// The files of all ranks, on each of them.
+}  // namespace
+
 std::vector<CheckpointFile> files_of_all(RankGrid& grid, std::span<const CheckpointFile> own) {
   const auto num_own = static_cast<std::int64_t>(own.size());
   const auto record_bytes = static_cast<std::int64_t>(sizeof(Record));
@@ -41,26 +42,6 @@ std::vector<CheckpointFile> files_of_all(RankGrid& grid, std::span<const Checkpo
                      .sha256 = std::string(record.sha256, kDigest)});
   }
   return files;
-}
-
-}  // namespace
-
-void save_parts(const CheckpointDirectory& checkpoints, const TrainerState& state, RankGrid& grid,
-                std::span<const NamedTensor> model, std::span<const NamedTensor> optimizer) {
-  if (grid.replica() != 0) {
-    return;
-  }
-  Communicator& comm = grid.bulk();
-  if (grid.is_writer()) {
-    checkpoints.begin(state.step);
-  }
-  grid.count(MessageKind::kControl, comm, [&] { comm.barrier(); });
-  const std::vector<CheckpointFile> own = checkpoints.write_part(
-      state, {.index = grid.region_rank(), .count = grid.num_region_ranks()}, model, optimizer);
-  const std::vector<CheckpointFile> files = files_of_all(grid, own);
-  if (grid.is_writer()) {
-    checkpoints.commit(state, files);
-  }
 }
 
 }  // namespace ghost

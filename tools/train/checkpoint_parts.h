@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <span>
 #include <vector>
 
@@ -9,11 +8,8 @@
 
 namespace ghost {
 
-/// Writes a checkpoint of which every region rank of the first replica has a part: `model` and
-/// `optimizer` are this rank's, undefined where another has them. Each rank writes its own files
-/// and so has to see the directory. Collective over these ranks; others
-/// return at once.
-void save_parts(const CheckpointDirectory& checkpoints, const TrainerState& state, RankGrid& grid,
-                std::span<const NamedTensor> model, std::span<const NamedTensor> optimizer);
+/// What all region ranks of this replica have written of a checkpoint, on each of them. Collective
+/// over these ranks, who have written as many files each.
+std::vector<CheckpointFile> files_of_all(RankGrid& grid, std::span<const CheckpointFile> own);
 
 }  // namespace ghost

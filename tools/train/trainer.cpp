@@ -1,6 +1,7 @@
 #include "tools/train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -19,7 +20,6 @@
 #include "tools/run/threads.h"
 #include "tools/run/weights_source.h"
 #include "tools/run/world.h"
-#include "tools/train/checkpoint_parts.h"
 #include "tools/train/serial_regions.h"
 
 namespace ghost {
@@ -32,13 +32,14 @@ double seconds_since(Clock::time_point begin) {
 }
 
 PeakFlops measure_peak(const Config& config) {
-  if (config.device != "cpu" || config.train.dtype != TrainDType::kF32) {
+  if (config.device != "cpu" || config.train.dtype == TrainDType::kF64) {
     return {};
   }
   const GemmShape shape{.m = 1024, .n = 1024, .k = 1024};
-  const double flops = measure_gemm_rate(shape);
+  const double flops = measure_gemm_rate(shape, activation_dtype(config.train.dtype));
   return {.flops = flops,
-          .source = fmt::format("measured f32 GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
+          .source = fmt::format("measured {} GEMM of 1024^3 on {} threads: {:.0f} GFLOP/s",
+                                products_text(activation_dtype(config.train.dtype)),
                                 omp_get_max_threads(), flops / 1e9)};
 }
 
@@ -82,7 +83,8 @@ Trainer::Trainer(Config config, StartMode mode, Console& console, Communicator& 
     : config_(same_config(std::move(config), world)),
       console_(console),
       grid_(world, config_.parallel.region_ranks),
-      directory_(config_.run.dir) {
+      directory_(config_.run.dir),
+      checkpoints_(directory_.checkpoints(), config_.checkpoint, grid_) {
   set_threads(config_.train.threads);
   const Device device = rank_device(config_.device);
   data_ = open_run_data(config_);
@@ -222,18 +224,21 @@ void Trainer::run(const StopSignal& stop) {
     const std::int64_t every =
         config_.checkpoint.every > 0 ? config_.checkpoint.every : config_.eval.every;
     if (is_due(every, state_.step, config_.train.steps)) {
-      save_checkpoint();
+      const bool is_last = state_.step == config_.train.steps;
+      save_checkpoint(is_last || !config_.checkpoint.background
+                          ? CheckpointWriter::When::kNow
+                          : CheckpointWriter::When::kInBackground);
     }
   }
+  save_checkpoint(CheckpointWriter::When::kNow);  // unless this step's is there or on its way
+  checkpoints_.finish();
   if (is_stopped) {
-    save_checkpoint();
     if (is_writer()) {
       metrics_->event(state_.step, "stop", stop.name());
     }
     console_.note(fmt::format("{} at step {}: checkpoint written; go on with --resume {}",
                               stop.name(), state_.step, directory_.root().string()));
   } else {
-    save_checkpoint();  // a run of no steps has not reached one yet
     log_correlations();
   }
   console_.finish();
@@ -258,9 +263,13 @@ void Trainer::count_steps() {
 }
 
 bool Trainer::stops(const StopSignal& stop) {
-  double num_told = stop.requested() ? 1 : 0;
-  grid_.sum(MessageKind::kControl, grid_.world(), std::span(&num_told, 1));
-  return num_told > 0;
+  std::array<double, 2> num_ranks = {stop.requested() ? 1.0 : 0.0,
+                                     checkpoints_.is_written() ? 1.0 : 0.0};
+  grid_.sum(MessageKind::kControl, grid_.world(), num_ranks);
+  if (num_ranks[1] == checkpoints_.num_writers()) {
+    checkpoints_.finish();
+  }
+  return num_ranks[0] > 0;
 }
 
 StepFacts Trainer::train_step() {
@@ -310,6 +319,7 @@ void Trainer::handle_nonfinite(const StepFacts& facts) {
     metrics_->event(state_.step + 1, "nonfinite", description);
   }
   if (!facts.is_skipped) {
+    checkpoints_.finish();
     const auto newest = directory_.checkpoints().newest();
     fail("{}; {}", description,
          newest ? fmt::format("the last checkpoint is {}", newest->string())
@@ -382,7 +392,7 @@ void Trainer::evaluate() {
   }
 }
 
-void Trainer::save_checkpoint() {
+void Trainer::save_checkpoint(CheckpointWriter::When when) {
   if (saved_step_ == state_.step) {
     return;
   }
@@ -390,10 +400,12 @@ void Trainer::save_checkpoint() {
     metrics_->event(state_.step, "checkpoint", fmt::format("step-{:06}", state_.step));
     state_.metrics_bytes = metrics_->size();
   }
-  const CheckpointDirectory checkpoints = directory_.checkpoints();
-  save_parts(checkpoints, state_, grid_, named_values(model_->parameters()), step_->state());
-  if (is_writer()) {
-    checkpoints.prune(config_.checkpoint.keep_last, config_.checkpoint.keep_best);
+  const bool is_first_copy = checkpoints_.snapshot_bytes() == 0;
+  checkpoints_.save(state_, named_values(model_->parameters()), step_->state(), when);
+  if (when == CheckpointWriter::When::kInBackground && is_first_copy) {
+    console_.note(fmt::format("checkpoints are written in the background, from a copy of {}{}",
+                              format_bytes(checkpoints_.snapshot_bytes()),
+                              checkpoints_.num_writers() > 1 ? " on each rank" : ""));
   }
   saved_step_ = state_.step;
 }

@@ -10,6 +10,7 @@
 #include "tools/run/run_data.h"
 #include "tools/run/run_directory.h"
 #include "tools/run/stop_signal.h"
+#include "tools/train/checkpoint_writer.h"
 #include "tools/train/metrics_log.h"
 #include "tools/train/training_step.h"
 
@@ -45,7 +46,7 @@ class Trainer {
   std::int64_t tokens_per_step() const;
   /// `train.steps`, where `train.epochs` says how many.
   void count_steps();
-  /// Whether any rank was told to stop.
+  /// Whether any rank was told to stop. Finishes a checkpoint that all have written.
   bool stops(const StopSignal& stop);
   StepFacts train_step();
   void log_step(const StepFacts& facts);
@@ -53,7 +54,7 @@ class Trainer {
   void log_correlations();
   void handle_nonfinite(const StepFacts& facts);
   void evaluate();
-  void save_checkpoint();
+  void save_checkpoint(CheckpointWriter::When when);
   FillBatch batches_of(std::int64_t step) const;
 
   Config config_;
@@ -65,8 +66,9 @@ class Trainer {
   Placement placement_;
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<MetricsLog> metrics_;  // of rank 0
+  CheckpointWriter checkpoints_;
   TrainerState state_;
-  std::optional<std::int64_t> saved_step_;  // of the newest checkpoint
+  std::optional<std::int64_t> saved_step_;  // of the newest checkpoint, which may still be written
   PeakFlops peak_;
   double last_val_loss_ = 0;
   std::chrono::steady_clock::time_point step_began_;

@@ -127,6 +127,7 @@ std::vector<NamedTensor> TrainingStep::places_for(std::span<const StoredTensor> 
 }
 
 void TrainingStep::load_batch(const FillBatch& fill, std::int64_t micro_step) {
+  const StepTimer::Part part(ctx_.timer(), "batch");
   batch_.load([&](const HostElements& inputs, const HostElements& targets) {
     fill(micro_step, inputs, targets);
   });
@@ -173,6 +174,7 @@ void TrainingStep::take_exact_gradients(std::int64_t step, const FillBatch& fill
 }
 
 StepNumbers TrainingStep::reduce_numbers() {
+  const StepTimer::Part part(ctx_.timer(), "gradient norm");
   ParameterStore& parameters = model_.parameters();
   const double max_norm = config_.optimizer.grad_clip;
   if (placement_.is_alone()) {
@@ -209,8 +211,11 @@ StepFacts TrainingStep::run(std::int64_t step, const FillBatch& fill) {
   if (is_observed(step)) {
     monitor_->observe_gradients(ctx_);
   }
-  optimizer_->step(ctx_, model_.parameters(),
-                   {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
+  {
+    const StepTimer::Part part(ctx_.timer(), "optimizer");
+    optimizer_->step(ctx_, model_.parameters(),
+                     {.lr = facts.lr, .grad_scale = numbers.factor(), .step = step + 1});
+  }
   if (ctx_.device().is_dry) {
     return facts;
   }

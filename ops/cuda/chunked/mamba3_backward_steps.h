@@ -15,7 +15,7 @@ struct TurnBack {
   const float* phi;
   const T* q;
   const T* k;
-  const T* dfinal_k;  // [E, R, H, N], to the last token's k
+  const float* dfinal_k;  // [E, R, H, N], to the last token's k
   float* dq;
   float* dk;
   float* dphi;  // [E, M, H, L, S]
@@ -35,9 +35,9 @@ struct TurnBack {
           const std::int64_t first = (i * n.ranks + r) * n.state + in.pairs.first(m);
           const std::int64_t second = (i * n.ranks + r) * n.state + in.pairs.second(m);
           if (is_last) {
-            const T* dfinal = dfinal_k + state_key_at(n, token.entry, r, token.head);
-            dk[first] += static_cast<float>(dfinal[in.pairs.first(m)]);
-            dk[second] += static_cast<float>(dfinal[in.pairs.second(m)]);
+            const float* dfinal = dfinal_k + state_key_at(n, token.entry, r, token.head);
+            dk[first] += dfinal[in.pairs.first(m)];
+            dk[second] += dfinal[in.pairs.second(m)];
           }
           sum += turn_back(q, dq, first, second, cosine, sine);
           sum += turn_back(k, dk, first, second, cosine, sine);
@@ -49,7 +49,7 @@ struct TurnBack {
       const std::int64_t from = state_key_at(n, token.entry, r, token.head);
       for (std::int64_t j = lanes.index(); j < n.state; j += Lanes::kCount) {
         if (in.pairs.angle_of(j) < 0) {
-          dk[(i * n.ranks + r) * n.state + j] += static_cast<float>(dfinal_k[from + j]);
+          dk[(i * n.ranks + r) * n.state + j] += dfinal_k[from + j];
         }
       }
     }
@@ -83,26 +83,25 @@ struct WalkAnglesBack {
 };
 
 /// What the chunks behind each one add to that. Over [E, H, S].
-template <typename T>
 struct EndAngles {
   const float* dphi;
-  const T* dfinal;  // [E, H, S]
-  float* end;       // [E, M, H, S]
-  T* dinitial;      // [E, H, S] or null
+  const float* dfinal;  // [E, H, S]
+  float* end;           // [E, M, H, S]
+  float* dinitial;      // [E, H, S] or null
   std::int64_t angles;
   ChunkSizes n;
 
   constexpr void operator()(std::uint32_t i) const {
     const Split by_angle = split(i, angles);
     const Split by_head = split(by_angle.outer, n.heads);
-    auto sum = static_cast<float>(dfinal[i]);
+    float sum = dfinal[i];
     for (std::int64_t c = n.num_chunks() - 1; c >= 0; --c) {
       const std::int64_t block = block_of(n, by_head.outer, c, by_head.inner);
       end[block * angles + by_angle.inner] = sum;
       sum += dphi[block * n.chunk * angles + by_angle.inner];
     }
     if (dinitial != nullptr) {
-      dinitial[i] = static_cast<T>(sum);
+      dinitial[i] = sum;
     }
   }
 };
@@ -118,8 +117,8 @@ struct Mamba3Scalars {
   const float* dsigma;
   const float* dgamma;
   const float* dback;  // [E, H] of the first token, or null
-  T* da_out;           // [E, T, H], as those below; null: not wanted
-  T* ddt_out;
+  float* da_out;       // [E, T, H], as those below; null: not wanted
+  float* ddt_out;
   T* dtrap_out;
   ChunkSizes n;
 
@@ -146,14 +145,13 @@ struct Mamba3Scalars {
       of_back = dback[token.entry * n.heads + token.head];
     }
     if (da_out != nullptr) {
-      da_out[at] = static_cast<T>(da[i]);
+      da_out[at] = da[i];
     }
     if (ddt_out != nullptr) {
-      ddt_out[at] = static_cast<T>(along + lambda * of_gamma + (1 - lambda) * of_back);
+      ddt_out[at] = along + lambda * of_gamma + (1 - lambda) * of_back;
     }
     if (dtrap_out != nullptr) {
-      dtrap_out[at] = static_cast<T>(static_cast<float>(in.dt[at]) * (of_gamma - of_back) * lambda *
-                                     (1 - lambda));
+      dtrap_out[at] = static_cast<T>(in.dt[at] * (of_gamma - of_back) * lambda * (1 - lambda));
     }
   }
 };
@@ -175,7 +173,7 @@ struct AngleCotangents {
       const std::int64_t token = token_of(n, by_token.outer, by_token.inner, h);
       const TokenAngles sums = angles_of(
           end, dphi, split(static_cast<std::uint32_t>(token), n.chunk).outer, token, in.angles());
-      sum += static_cast<float>(in.dt[by_angle.outer * n.heads + h]) * sums.at(by_angle.inner);
+      sum += in.dt[by_angle.outer * n.heads + h] * sums.at(by_angle.inner);
     }
     const float tanh = std::tanh(static_cast<float>(in.angle[i]));
     dangle[i] = static_cast<T>(std::numbers::pi_v<float> * (1 - tanh * tanh) * sum);
@@ -212,9 +210,9 @@ struct Mamba3KeyCotangents {
 template <typename T>
 struct Mamba3ValueCotangents {
   Mamba3Arrays<T> in;
-  const float* dx;    // [rows, P]
-  const T* dfinal_v;  // [E, H, P], to the last token
-  T* dv;              // [E, T, H, P]
+  const float* dx;        // [rows, P]
+  const float* dfinal_v;  // [E, H, P], to the last token
+  T* dv;                  // [E, T, H, P]
   ChunkSizes n;
 
   template <typename Lanes>
@@ -225,9 +223,7 @@ struct Mamba3ValueCotangents {
     const std::int64_t first = token_of(n, by_token.outer, by_token.inner, head) * n.ranks;
     const bool is_last = by_token.inner == n.seq_len - 1;
     for (std::int64_t p = lanes.index(); p < n.head_dim; p += Lanes::kCount) {
-      float sum =
-          is_last ? static_cast<float>(dfinal_v[(by_token.outer * n.heads + head) * n.head_dim + p])
-                  : 0.0F;
+      float sum = is_last ? dfinal_v[(by_token.outer * n.heads + head) * n.head_dim + p] : 0.0F;
       for (std::int64_t r = 0; r < n.ranks; ++r) {
         sum += in.mimo(head, r, p, n) * dx[(first + r) * n.head_dim + p];
       }
@@ -319,10 +315,10 @@ struct InitialInputs {
     const Split by_channel = split(row, n.head_dim);
     const Split by_head = split(by_channel.outer, n.heads);
     for (std::int64_t r = 0; r < n.ranks; ++r) {
-      const T* key = in.initial_k + state_key_at(n, by_head.outer, r, by_head.inner);
+      const float* key = in.initial_k + state_key_at(n, by_head.outer, r, by_head.inner);
       float sum = 0;
       for (std::int64_t i = lanes.index(); i < n.state; i += Lanes::kCount) {
-        sum += dh[row * n.state + i] * static_cast<float>(key[i]);
+        sum += dh[row * n.state + i] * key[i];
       }
       sum = lanes.sum(sum);
       if (lanes.index() == 0) {
@@ -337,7 +333,7 @@ template <typename T>
 struct InitialKeyCotangents {
   Mamba3Arrays<T> in;
   const float* dh;
-  T* dk;
+  float* dk;
   ChunkSizes n;
 
   constexpr void operator()(std::uint32_t i) const {
@@ -351,7 +347,7 @@ struct InitialKeyCotangents {
       sum += in.initial_x(entry_head, by_rank.inner, p, n) *
              dh[(entry_head * n.head_dim + p) * n.state + by_channel.inner];
     }
-    dk[i] = static_cast<T>(in.back(by_rank.outer * n.seq_len * n.heads + head) * sum);
+    dk[i] = in.back(by_rank.outer * n.seq_len * n.heads + head) * sum;
   }
 };
 
@@ -361,7 +357,7 @@ struct InitialValueCotangents {
   Mamba3Arrays<T> in;
   const float* dx;   // of InitialInputs
   float* dback;      // [E, H]
-  T* dv;             // [E, H, P] or null
+  float* dv;         // [E, H, P] or null
   float* mimo_part;  // [E, H, R, P] or null
   ChunkSizes n;
 
@@ -371,7 +367,7 @@ struct InitialValueCotangents {
     const float back = in.back(by_head.outer * n.seq_len * n.heads + by_head.inner);
     float of_back = 0;
     for (std::int64_t p = lanes.index(); p < n.head_dim; p += Lanes::kCount) {
-      const auto v = static_cast<float>(in.initial_v[row * n.head_dim + p]);
+      const float v = in.initial_v[row * n.head_dim + p];
       float of_v = 0;
       for (std::int64_t r = 0; r < n.ranks; ++r) {
         const std::int64_t at = (row * n.ranks + r) * n.head_dim + p;
@@ -382,7 +378,7 @@ struct InitialValueCotangents {
         }
       }
       if (dv != nullptr) {
-        dv[row * n.head_dim + p] = static_cast<T>(of_v);
+        dv[row * n.head_dim + p] = of_v;
       }
     }
     of_back = lanes.sum(of_back);

@@ -30,17 +30,17 @@ Mamba3Arrays<T> arrays_from(const Mamba3CoreInput& in, const Mamba3Size& size,
   return {.q = pointer_from<T>(in.q, begin),
           .k = pointer_from<T>(in.k, begin),
           .v = pointer_from<T>(in.v, begin),
-          .a = pointer_from<T>(in.a, begin),
-          .dt = pointer_from<T>(in.dt, begin),
+          .a = pointer_from<float>(in.a, begin),
+          .dt = pointer_from<float>(in.dt, begin),
           .trap = pointer_from<T>(in.trap, begin),
           .angle = pointer_from<T>(in.angle, begin),
-          .q_bias = pointer<T>(in.q_bias),
-          .k_bias = pointer<T>(in.k_bias),
+          .q_bias = pointer<float>(in.q_bias),
+          .k_bias = pointer<float>(in.k_bias),
           .mimo_x = pointer<T>(in.mimo_x),
-          .initial_angle = pointer_from<T>(in.initial.angle, begin),
-          .initial_ssm = pointer_from<T>(in.initial.ssm, begin),
-          .initial_k = pointer_from<T>(in.initial.k, begin),
-          .initial_v = pointer_from<T>(in.initial.v, begin),
+          .initial_angle = pointer_from<float>(in.initial.angle, begin),
+          .initial_ssm = pointer_from<float>(in.initial.ssm, begin),
+          .initial_k = pointer_from<float>(in.initial.k, begin),
+          .initial_v = pointer_from<float>(in.initial.v, begin),
           .groups = size.groups,
           .pairs = {.is_adjacent = pairing == RotaryPairing::kAdjacent,
                     .state = size.state,
@@ -62,7 +62,7 @@ struct Mamba3Scratch {
 /// Rows of q, k and x and the numbers of tokens. Returns the initial state, or null.
 template <typename T, typename Launch>
 const float* load_mamba3(const Launch& launch, const Mamba3Arrays<T>& in, const Chunked<T>& c,
-                         const Mamba3Scratch& own, T* q_decayed, T* final_angle) {
+                         const Mamba3Scratch& own, T* q_decayed, float* final_angle) {
   const ChunkSizes& n = c.n;
   launch.each(
       n.tokens(),
@@ -98,7 +98,7 @@ void mamba3_pass(const Launch& launch, const Mamba3CoreForward& args) {
   Scratch scratch(launch.context());
   Chunked<T> c(scratch, sizes);
   c.gamma = scratch.take<float>(sizes.tokens());
-  c.skip = args.in.d.data<T>();
+  c.skip = args.in.d.data<float>();
   const Mamba3Scratch own(scratch, sizes, size.angles);
   const bool is_step = size.seq_len == 1;
   T* q_decayed = is_step ? nullptr : scratch.take<T>(sizes.rows() * sizes.state);
@@ -108,8 +108,8 @@ void mamba3_pass(const Launch& launch, const Mamba3CoreForward& args) {
     const ChunkSizes& n = c.n;
     const Mamba3Arrays<T> in = arrays_from<T>(args.in, size, args.pairing, begin);
     const float* initial =
-        load_mamba3(launch, in, c, own, q_decayed, pointer_from<T>(args.state.angle, begin));
-    T* final_ssm = pointer_from<T>(args.state.ssm, begin);
+        load_mamba3(launch, in, c, own, q_decayed, pointer_from<float>(args.state.angle, begin));
+    float* final_ssm = pointer_from<float>(args.state.ssm, begin);
     T* out = pointer_from<T>(args.o, begin);
     if (is_step) {
       launch.rows(n.entries * n.heads * n.head_dim, Mamba3Recurrence<T>{.q = c.q,
@@ -131,8 +131,8 @@ void mamba3_pass(const Launch& launch, const Mamba3CoreForward& args) {
     launch.rows(n.entries * n.heads,
                 Mamba3LastToken<T>{.in = in,
                                    .k = c.k,
-                                   .final_k = pointer_from<T>(args.state.k, begin),
-                                   .final_v = pointer_from<T>(args.state.v, begin),
+                                   .final_k = pointer_from<float>(args.state.k, begin),
+                                   .final_v = pointer_from<float>(args.state.v, begin),
                                    .n = n});
   }
 }
@@ -176,7 +176,7 @@ class Mamba3Pullback {
         initial_dx_(scratch_.take<float>(at_once_ * sizes_.heads * sizes_.ranks * sizes_.head_dim)),
         dback_(scratch_.take<float>(at_once_ * sizes_.heads)) {
     c_.gamma = scratch_.take<float>(sizes_.tokens());
-    c_.skip = args.in.d.data<T>();
+    c_.skip = args.in.d.data<float>();
   }
 
   void run() {
@@ -189,8 +189,8 @@ class Mamba3Pullback {
       make_states(launch_, c_, initial);
       make_scores(launch_, c_);
       for (std::int64_t p = 0; p < args_.dout.dim(0); ++p) {
-        pull_back(launch_, c_, d_, pointer_from_entry(args_.dout, p, begin), contiguous_rows(c_.n),
-                  pointer_from_entry(args_.dstate.ssm, p, begin));
+        pull_back(launch_, c_, d_, pointer_from_entry<T>(args_.dout, p, begin),
+                  contiguous_rows(c_.n), pointer_from_entry<float>(args_.dstate.ssm, p, begin));
         through_rotation(in, p, begin);
         if (in.initial_ssm != nullptr) {
           to_initial_state(in, p, begin);
@@ -204,32 +204,35 @@ class Mamba3Pullback {
 
  private:
   // Of [P, B, ...].
-  T* pointer_from_entry(const Tensor& x, std::int64_t p, std::int64_t entry) const {
-    return x.defined() ? x.data<T>() + (p * x.dim(1) + entry) * (x.numel() / (x.dim(0) * x.dim(1)))
+  template <typename U>
+  U* pointer_from_entry(const Tensor& x, std::int64_t p, std::int64_t entry) const {
+    return x.defined() ? x.data<U>() + (p * x.dim(1) + entry) * (x.numel() / (x.dim(0) * x.dim(1)))
                        : nullptr;
   }
 
   void through_rotation(const Mamba3Arrays<T>& in, std::int64_t p, std::int64_t begin) const {
     const ChunkSizes& n = c_.n;
-    launch_.rows(n.tokens(), TurnBack<T>{.in = in,
-                                         .start = own_.start,
-                                         .phi = own_.phi,
-                                         .q = c_.q,
-                                         .k = c_.k,
-                                         .dfinal_k = pointer_from_entry(args_.dstate.k, p, begin),
-                                         .dq = d_.dq,
-                                         .dk = d_.dk,
-                                         .dphi = dphi_,
-                                         .n = n});
+    launch_.rows(n.tokens(),
+                 TurnBack<T>{.in = in,
+                             .start = own_.start,
+                             .phi = own_.phi,
+                             .q = c_.q,
+                             .k = c_.k,
+                             .dfinal_k = pointer_from_entry<float>(args_.dstate.k, p, begin),
+                             .dq = d_.dq,
+                             .dk = d_.dk,
+                             .dphi = dphi_,
+                             .n = n});
     launch_.each(n.blocks() * in.angles(),
                  WalkAnglesBack{.dphi = dphi_, .angles = in.angles(), .n = n});
-    launch_.each(n.entries * n.heads * in.angles(),
-                 EndAngles<T>{.dphi = dphi_,
-                              .dfinal = pointer_from_entry(args_.dstate.angle, p, begin),
-                              .end = end_,
-                              .dinitial = pointer_from_entry(args_.grad.initial.angle, p, begin),
-                              .angles = in.angles(),
-                              .n = n});
+    launch_.each(
+        n.entries * n.heads * in.angles(),
+        EndAngles{.dphi = dphi_,
+                  .dfinal = pointer_from_entry<float>(args_.dstate.angle, p, begin),
+                  .end = end_,
+                  .dinitial = pointer_from_entry<float>(args_.grad.initial.angle, p, begin),
+                  .angles = in.angles(),
+                  .n = n});
   }
 
   void to_initial_state(const Mamba3Arrays<T>& in, std::int64_t p, std::int64_t begin) const {
@@ -243,18 +246,19 @@ class Mamba3Pullback {
         InitialValueCotangents<T>{.in = in,
                                   .dx = initial_dx_,
                                   .dback = dback_,
-                                  .dv = pointer_from_entry(grad.v, p, begin),
+                                  .dv = pointer_from_entry<float>(grad.v, p, begin),
                                   .mimo_part = pointer_from<float>(parts_.mimo_x, chunks + begin),
                                   .n = n});
     if (grad.k.defined()) {
-      launch_.each(
-          n.entries * n.ranks * n.heads * n.state,
-          InitialKeyCotangents<T>{
-              .in = in, .dh = d_.dinitial, .dk = pointer_from_entry(grad.k, p, begin), .n = n});
+      launch_.each(n.entries * n.ranks * n.heads * n.state,
+                   InitialKeyCotangents<T>{.in = in,
+                                           .dh = d_.dinitial,
+                                           .dk = pointer_from_entry<float>(grad.k, p, begin),
+                                           .n = n});
     }
     if (grad.ssm.defined()) {
-      launch_.each(n.states(),
-                   Narrow<T>{.from = d_.dinitial, .to = pointer_from_entry(grad.ssm, p, begin)});
+      launch_.each(n.states(), CopyNumbers{.from = d_.dinitial,
+                                           .to = pointer_from_entry<float>(grad.ssm, p, begin)});
     }
   }
 
@@ -262,43 +266,46 @@ class Mamba3Pullback {
   void give(const Mamba3Arrays<T>& in, std::int64_t p, std::int64_t begin) const {
     const ChunkSizes& n = c_.n;
     const Mamba3CoreInput& grad = args_.grad;
-    launch_.rows(n.tokens(), Mamba3Scalars<T>{.in = in,
-                                              .dphi = dphi_,
-                                              .end = end_,
-                                              .da = d_.da,
-                                              .dsigma = d_.dsigma,
-                                              .dgamma = d_.dgamma,
-                                              .dback = in.initial_ssm == nullptr ? nullptr : dback_,
-                                              .da_out = pointer_from_entry(grad.a, p, begin),
-                                              .ddt_out = pointer_from_entry(grad.dt, p, begin),
-                                              .dtrap_out = pointer_from_entry(grad.trap, p, begin),
-                                              .n = n});
+    launch_.rows(n.tokens(),
+                 Mamba3Scalars<T>{.in = in,
+                                  .dphi = dphi_,
+                                  .end = end_,
+                                  .da = d_.da,
+                                  .dsigma = d_.dsigma,
+                                  .dgamma = d_.dgamma,
+                                  .dback = in.initial_ssm == nullptr ? nullptr : dback_,
+                                  .da_out = pointer_from_entry<float>(grad.a, p, begin),
+                                  .ddt_out = pointer_from_entry<float>(grad.dt, p, begin),
+                                  .dtrap_out = pointer_from_entry<T>(grad.trap, p, begin),
+                                  .n = n});
     const std::int64_t tokens = n.entries * n.seq_len;
     if (grad.angle.defined()) {
       launch_.each(tokens * in.angles(),
                    AngleCotangents<T>{.in = in,
                                       .dphi = dphi_,
                                       .end = end_,
-                                      .dangle = pointer_from_entry(grad.angle, p, begin),
+                                      .dangle = pointer_from_entry<T>(grad.angle, p, begin),
                                       .n = n});
     }
     const auto give_keys = [&](const float* from, const Tensor& to) {
       if (to.defined()) {
-        launch_.rows(
-            tokens * n.ranks * in.groups,
-            Mamba3KeyCotangents<T>{
-                .from = from, .to = pointer_from_entry(to, p, begin), .groups = in.groups, .n = n});
+        launch_.rows(tokens * n.ranks * in.groups,
+                     Mamba3KeyCotangents<T>{.from = from,
+                                            .to = pointer_from_entry<T>(to, p, begin),
+                                            .groups = in.groups,
+                                            .n = n});
       }
     };
     give_keys(d_.dq, grad.q);
     give_keys(d_.dk, grad.k);
     if (grad.v.defined()) {
-      launch_.rows(tokens * n.heads, Mamba3ValueCotangents<T>{
-                                         .in = in,
-                                         .dx = d_.dx,
-                                         .dfinal_v = pointer_from_entry(args_.dstate.v, p, begin),
-                                         .dv = pointer_from_entry(grad.v, p, begin),
-                                         .n = n});
+      launch_.rows(
+          tokens * n.heads,
+          Mamba3ValueCotangents<T>{.in = in,
+                                   .dx = d_.dx,
+                                   .dfinal_v = pointer_from_entry<float>(args_.dstate.v, p, begin),
+                                   .dv = pointer_from_entry<T>(grad.v, p, begin),
+                                   .n = n});
     }
   }
 

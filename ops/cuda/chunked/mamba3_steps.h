@@ -35,18 +35,18 @@ template <typename T>
 struct Mamba3Arrays {
   const T* q;  // [E, T, R, G, N], as k
   const T* k;
-  const T* v;  // [E, T, H, P]
-  const T* a;  // [E, T, H], as dt and trap
-  const T* dt;
+  const T* v;      // [E, T, H, P]
+  const float* a;  // [E, T, H], as dt and trap
+  const float* dt;
   const T* trap;
-  const T* angle;   // [E, T, S]
-  const T* q_bias;  // [H, R, N], as k_bias
-  const T* k_bias;
-  const T* mimo_x;         // [H, R, P]
-  const T* initial_angle;  // [E, H, S]
-  const T* initial_ssm;    // [E, H, P, N]
-  const T* initial_k;      // [E, R, H, N]
-  const T* initial_v;      // [E, H, P]
+  const T* angle;       // [E, T, S]
+  const float* q_bias;  // [H, R, N], as k_bias
+  const float* k_bias;
+  const T* mimo_x;             // [H, R, P]
+  const float* initial_angle;  // [E, H, S]
+  const float* initial_ssm;    // [E, H, P, N]
+  const float* initial_k;      // [E, R, H, N]
+  const float* initial_v;      // [E, H, P]
   std::int64_t groups;
   TurningPairs pairs;
 
@@ -56,9 +56,7 @@ struct Mamba3Arrays {
     return 1 / (1 + std::exp(-static_cast<float>(trap[scalar])));
   }
   /// Weight, before its decay, that a token gives to the input before it.
-  constexpr float back(std::int64_t scalar) const {
-    return (1 - lambda(scalar)) * static_cast<float>(dt[scalar]);
-  }
+  constexpr float back(std::int64_t scalar) const { return (1 - lambda(scalar)) * dt[scalar]; }
   constexpr float theta(std::int64_t index) const {
     return std::numbers::pi_v<float> * std::tanh(static_cast<float>(angle[index]));
   }
@@ -70,8 +68,7 @@ struct Mamba3Arrays {
   /// x of the initial state, for number `head` of [E, H].
   constexpr float initial_x(std::int64_t entry_head, std::int64_t rank, std::int64_t p,
                             const ChunkSizes& n) const {
-    return static_cast<float>(initial_v[entry_head * n.head_dim + p]) *
-           mimo(entry_head % n.heads, rank, p, n);
+    return initial_v[entry_head * n.head_dim + p] * mimo(entry_head % n.heads, rank, p, n);
   }
 };
 
@@ -105,10 +102,10 @@ struct Mamba3Tokens {
       return;
     }
     const std::int64_t at = token.scalar(n);
-    const float own = in.lambda(at) * static_cast<float>(in.dt[at]);
+    const float own = in.lambda(at) * in.dt[at];
     gamma[i] = own;
     sigma[i] = own + (token.t + 1 < n.seq_len ? in.back(at + n.heads) : 0.0F);
-    log_decays[i] = static_cast<float>(in.a[at]);
+    log_decays[i] = in.a[at];
   }
 };
 
@@ -129,7 +126,7 @@ struct WalkAngles {
       if (token.is_there) {
         const float theta =
             in.theta((token.entry * n.seq_len + token.t) * in.angles() + by_angle.inner);
-        angle = within_turn(angle + static_cast<float>(in.dt[token.scalar(n)]) * theta);
+        angle = within_turn(angle + in.dt[token.scalar(n)] * theta);
       }
       phi[index * in.angles() + by_angle.inner] = angle;
     }
@@ -141,14 +138,14 @@ template <typename T>
 struct StartAngles {
   Mamba3Arrays<T> in;
   const float* phi;
-  float* start;    // [E, M, H, S]
-  T* final_angle;  // [E, H, S] or null
+  float* start;        // [E, M, H, S]
+  float* final_angle;  // [E, H, S] or null
   ChunkSizes n;
 
   constexpr void operator()(std::uint32_t i) const {
     const Split by_angle = split(i, in.angles());
     const Split by_head = split(by_angle.outer, n.heads);
-    float angle = in.initial_angle == nullptr ? 0.0F : static_cast<float>(in.initial_angle[i]);
+    float angle = in.initial_angle == nullptr ? 0.0F : in.initial_angle[i];
     for (std::int64_t c = 0; c < n.num_chunks(); ++c) {
       const std::int64_t block = block_of(n, by_head.outer, c, by_head.inner);
       start[block * in.angles() + by_angle.inner] = angle;
@@ -156,7 +153,7 @@ struct StartAngles {
       angle = within_turn(angle + phi[last * in.angles() + by_angle.inner]);
     }
     if (final_angle != nullptr) {
-      final_angle[i] = static_cast<T>(angle);
+      final_angle[i] = angle;
     }
   }
 };
@@ -217,15 +214,15 @@ struct Mamba3Keys {
   }
 
   // (u0, u1) -> (u0 cos - u1 sin, u0 sin + u1 cos)
-  constexpr float turned(const T* u, const T* bias, std::int64_t i, std::int64_t m, float cosine,
-                         float sine) const {
-    const float own = static_cast<float>(u[i]) + static_cast<float>(bias[i]);
+  constexpr float turned(const T* u, const float* bias, std::int64_t i, std::int64_t m,
+                         float cosine, float sine) const {
+    const float own = static_cast<float>(u[i]) + bias[i];
     if (m < 0) {
       return own;
     }
     const bool is_second = in.pairs.is_second(i);
     const std::int64_t j = is_second ? in.pairs.first(m) : in.pairs.second(m);
-    const float other = static_cast<float>(u[j]) + static_cast<float>(bias[j]);
+    const float other = static_cast<float>(u[j]) + bias[j];
     return is_second ? other * sine + own * cosine : own * cosine - other * sine;
   }
 };
@@ -265,11 +262,9 @@ struct Mamba3Initial {
     float sum = 0;
     for (std::int64_t r = 0; r < n.ranks; ++r) {
       sum += in.initial_x(entry_head, r, by_channel.outer, n) *
-             static_cast<float>(
-                 in.initial_k[state_key_at(n, at.entry, r, at.head) + by_channel.inner]);
+             in.initial_k[state_key_at(n, at.entry, r, at.head) + by_channel.inner];
     }
-    state[i] = static_cast<float>(in.initial_ssm[i]) +
-               in.back(at.entry * n.seq_len * n.heads + at.head) * sum;
+    state[i] = in.initial_ssm[i] + in.back(at.entry * n.seq_len * n.heads + at.head) * sum;
   }
 };
 
@@ -277,9 +272,9 @@ struct Mamba3Initial {
 template <typename T>
 struct Mamba3LastToken {
   Mamba3Arrays<T> in;
-  const T* k;  // [rows, N]
-  T* final_k;  // [E, R, H, N]
-  T* final_v;  // [E, H, P]
+  const T* k;      // [rows, N]
+  float* final_k;  // [E, R, H, N]
+  float* final_v;  // [E, H, P]
   ChunkSizes n;
 
   template <typename Lanes>
@@ -290,12 +285,12 @@ struct Mamba3LastToken {
     for (std::int64_t r = 0; r < n.ranks; ++r) {
       const std::int64_t to = state_key_at(n, entry, r, by_head.inner);
       for (std::int64_t i = lanes.index(); i < n.state; i += Lanes::kCount) {
-        final_k[to + i] = k[(token * n.ranks + r) * n.state + i];
+        final_k[to + i] = static_cast<float>(k[(token * n.ranks + r) * n.state + i]);
       }
     }
     const std::int64_t from = ((entry + 1) * n.seq_len - 1) * n.heads + by_head.inner;
     for (std::int64_t p = lanes.index(); p < n.head_dim; p += Lanes::kCount) {
-      final_v[row * n.head_dim + p] = in.v[from * n.head_dim + p];
+      final_v[row * n.head_dim + p] = static_cast<float>(in.v[from * n.head_dim + p]);
     }
   }
 };
@@ -310,9 +305,9 @@ struct Mamba3Recurrence {
   const float* gamma;
   const float* log_decays;
   const float* initial;  // [E, H, P, N] or null
-  const T* skip;         // [H]
+  const float* skip;     // [H]
   T* o;                  // [E, R, H, P]
-  T* final_ssm;          // [E, H, P, N]
+  float* final_ssm;      // [E, H, P, N]
   ChunkSizes n;
 
   template <typename Lanes>
@@ -325,7 +320,7 @@ struct Mamba3Recurrence {
       for (std::int64_t i = lanes.index(); i < n.state; i += Lanes::kCount) {
         const float state = state_of(by_channel, row, i);
         if (r == 0) {
-          final_ssm[row * n.state + i] = static_cast<T>(state);
+          final_ssm[row * n.state + i] = state;
         }
         sum += state * static_cast<float>(q[(first + r) * n.state + i]);
       }
@@ -333,7 +328,7 @@ struct Mamba3Recurrence {
       if (lanes.index() == 0) {
         const auto own = static_cast<float>(x[(first + r) * n.head_dim + by_channel.inner]);
         o[((by_head.outer * n.ranks + r) * n.heads + by_head.inner) * n.head_dim +
-          by_channel.inner] = static_cast<T>(sum + static_cast<float>(skip[by_head.inner]) * own);
+          by_channel.inner] = static_cast<T>(sum + skip[by_head.inner] * own);
       }
     }
   }

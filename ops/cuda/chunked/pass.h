@@ -44,18 +44,18 @@ class Scratch {
 template <typename T>
 struct Chunked {
   ChunkSizes n;
-  const T* skip = nullptr;  // [H] D
-  float* log_decays;        // [E, M, H, L] a
-  float* sums;              // [E, M, H, L] s
-  float* sigma;             // [E, M, H, L]
-  float* gamma;             // [E, M, H, L], may be sigma
-  T* q;                     // [rows, N]
-  T* k;                     // [rows, N]
-  T* x;                     // [rows, P]
-  T* weighted;              // [rows, P] e^{S - s} sigma x
-  T* scores;                // [blocks, L R, L R]
-  float* states;            // [blocks, P, N] before each chunk
-  T* state_operands;        // the same as operands
+  const float* skip = nullptr;  // [H] D
+  float* log_decays;            // [E, M, H, L] a
+  float* sums;                  // [E, M, H, L] s
+  float* sigma;                 // [E, M, H, L]
+  float* gamma;                 // [E, M, H, L], may be sigma
+  T* q;                         // [rows, N]
+  T* k;                         // [rows, N]
+  T* x;                         // [rows, P]
+  T* weighted;                  // [rows, P] e^{S - s} sigma x
+  T* scores;                    // [blocks, L R, L R]
+  float* states;                // [blocks, P, N] before each chunk
+  T* state_operands;            // the same as operands
 
   Chunked(Scratch& scratch, const ChunkSizes& sizes)
       : n(sizes),
@@ -125,7 +125,7 @@ struct Chunked {
 /// The states before each chunk and after the last, given sums, sigma, k and x.
 template <typename T, typename Launch>
 void make_states(const Launch& launch, const Chunked<T>& c, const float* initial,
-                 T* final_state = nullptr) {
+                 float* final_state = nullptr) {
   const ChunkSizes& n = c.n;
   launch.rows(
       n.rows(),
@@ -223,7 +223,7 @@ struct ChunkedCotangents {
 ///   dq = e^s h^T do + dA k,   dk = weighted^T dh + dA^T q,   dx = e^{S - s} sigma dh k + M^T do
 template <typename T, typename Launch>
 void pull_back(const Launch& launch, const Chunked<T>& c, const ChunkedCotangents<T>& d,
-               const T* dout, const HeadRows& rows, const T* dfinal) {
+               const T* dout, const HeadRows& rows, const float* dfinal) {
   const ChunkSizes& n = c.n;
   const std::int64_t size = n.block_rows();
   launch.rows(n.rows(), PackRows<T>{.from = dout,

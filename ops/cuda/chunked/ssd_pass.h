@@ -13,7 +13,7 @@ template <typename T>
 struct SsdSlab {
   SsdSteps<T> steps;
   const T* xbc;
-  const T* initial;
+  const float* initial;
   SsdRows rows;
   HeadRows x_rows;
   ChunkSizes n;
@@ -31,23 +31,22 @@ struct SsdSlab {
     rows = {.groups = config.shape.groups, .width = config.shape.packed_width()};
     x_rows = {.token_stride = rows.width, .rank_stride = 0};
     steps = {.dt = in.dt.data<T>() + begin * n.seq_len * n.heads,
-             .a_log = in.weights.a_log.data<T>(),
-             .dt_bias = pointer<T>(in.weights.dt_bias),
+             .a_log = in.weights.a_log.data<float>(),
+             .dt_bias = pointer<float>(in.weights.dt_bias),
              .rule = {.has_softplus = config.has_softplus,
                       .low = static_cast<float>(config.dt_min),
                       .high = static_cast<float>(config.dt_max)}};
     xbc = in.xbc.data<T>() + begin * n.seq_len * rows.width;
     initial = in.initial_state.defined()
-                  ? in.initial_state.data<T>() + begin * n.heads * n.head_state()
+                  ? in.initial_state.data<float>() + begin * n.heads * n.head_state()
                   : nullptr;
   }
 };
 
-/// Everything up to the states; q_decayed only where it is not null, initial [E, H, P, N] is
-/// scratch.
+/// Everything up to the states; q_decayed only where it is not null.
 template <typename T, typename Launch>
 void prepare_ssd(const Launch& launch, const SsdSlab<T>& slab, const Chunked<T>& c, T* q_decayed,
-                 float* initial, T* final_state) {
+                 float* final_state) {
   const ChunkSizes& n = c.n;
   launch.each(
       n.tokens(),
@@ -66,10 +65,7 @@ void prepare_ssd(const Launch& launch, const SsdSlab<T>& slab, const Chunked<T>&
                                     .decayed = nullptr,
                                     .rows = slab.x_rows,
                                     .n = n});
-  if (slab.initial != nullptr) {
-    launch.each(n.states(), Widen<T>{.from = slab.initial, .to = initial});
-  }
-  make_states(launch, c, slab.initial == nullptr ? nullptr : initial, final_state);
+  make_states(launch, c, slab.initial, final_state);
 }
 
 template <typename T, typename Launch>
@@ -78,10 +74,10 @@ void ssd_recurrence(const Launch& launch, const SsdForward& args) {
   launch.rows(slab.n.entries * slab.n.heads * slab.n.head_dim,
               SsdRecurrence<T>{.steps = slab.steps,
                                .xbc = slab.xbc,
-                               .skip = pointer<T>(args.in.weights.d),
+                               .skip = pointer<float>(args.in.weights.d),
                                .initial = slab.initial,
                                .y = args.y.data<T>(),
-                               .final_state = args.final_state.data<T>(),
+                               .final_state = args.final_state.data<float>(),
                                .rows = slab.rows,
                                .n = slab.n});
 }
@@ -98,15 +94,14 @@ void ssd_pass(const Launch& launch, const SsdForward& args) {
   Scratch scratch(launch.context());
   const ChunkSizes sizes = SsdSlab<T>(args.in, /*begin=*/0, at_once).n;
   Chunked<T> c(scratch, sizes);
-  c.skip = pointer<T>(args.in.weights.d);
+  c.skip = pointer<float>(args.in.weights.d);
   T* q_decayed = scratch.take<T>(sizes.rows() * sizes.state);
   float* o = scratch.take<float>(sizes.rows() * sizes.head_dim);
-  float* initial = scratch.take<float>(sizes.states());
   for (std::int64_t begin = 0; begin < batch; begin += at_once) {
     const SsdSlab<T> slab(args.in, begin, std::min(at_once, batch - begin));
     c.n = slab.n;
-    prepare_ssd(launch, slab, c, q_decayed, initial,
-                args.final_state.data<T>() + begin * c.n.heads * c.n.head_state());
+    prepare_ssd(launch, slab, c, q_decayed,
+                args.final_state.data<float>() + begin * c.n.heads * c.n.head_state());
     make_outputs(launch, c, q_decayed, o);
     launch.rows(c.n.rows(), UnpackRows<T>{.packed = o,
                                           .to = args.y.data<T>() +
@@ -127,7 +122,7 @@ void pull_back_ssd(const Launch& launch, const SsdBackward& args, const SsdSlab<
   const HeadRows y_rows = contiguous_rows(n);
   T* dxbc = args.dxbc.data<T>() + tokens * slab.rows.width;
   pull_back(launch, c, d, args.dy.data<T>() + tokens * y_rows.token_stride, y_rows,
-            args.dfinal_state.data<T>() + row * n.heads * n.head_state());
+            args.dfinal_state.data<float>() + row * n.heads * n.head_state());
   launch.rows(n.rows(), UnpackRows<T>{.packed = d.dx, .to = dxbc, .rows = slab.x_rows, .n = n});
   launch.rows(n.entries * n.seq_len * slab.rows.groups,
               SsdKeyCotangents<T>{.dq = d.dq, .dk = d.dk, .dxbc = dxbc, .rows = slab.rows, .n = n});
@@ -143,9 +138,9 @@ void pull_back_ssd(const Launch& launch, const SsdBackward& args, const SsdSlab<
                             .ddt_bias_part = parts == nullptr ? nullptr : parts + 2 * plane,
                             .n = n});
   if (args.dinitial_state.defined()) {
-    launch.each(n.states(),
-                Narrow<T>{.from = d.dinitial,
-                          .to = args.dinitial_state.data<T>() + row * n.heads * n.head_state()});
+    launch.each(n.states(), CopyNumbers{.from = d.dinitial,
+                                        .to = args.dinitial_state.data<float>() +
+                                              row * n.heads * n.head_state()});
   }
 }
 
@@ -157,9 +152,8 @@ void ssd_pass(const Launch& launch, const SsdBackward& args) {
   Scratch scratch(launch.context());
   const ChunkSizes sizes = SsdSlab<T>(args.in, /*begin=*/0, at_once).n;
   Chunked<T> c(scratch, sizes);
-  c.skip = pointer<T>(args.in.weights.d);
+  c.skip = pointer<float>(args.in.weights.d);
   const ChunkedCotangents<T> d(launch, scratch, c, /*is_kept=*/basis > 1);
-  float* initial = scratch.take<float>(sizes.states());
   const std::int64_t blocks_of_entry = sizes.num_chunks() * sizes.heads;
   const Tensor parts =
       launch.context().empty({3, batch * sizes.num_chunks(), sizes.heads}, DType::kF32);
@@ -168,7 +162,7 @@ void ssd_pass(const Launch& launch, const SsdBackward& args) {
   for (std::int64_t begin = 0; begin < batch; begin += at_once) {
     const SsdSlab<T> slab(args.in, begin, std::min(at_once, batch - begin));
     c.n = slab.n;
-    prepare_ssd<T>(launch, slab, c, /*q_decayed=*/nullptr, initial, /*final_state=*/nullptr);
+    prepare_ssd<T>(launch, slab, c, /*q_decayed=*/nullptr, /*final_state=*/nullptr);
     make_scores(launch, c);
     for (std::int64_t p = 0; p < basis; ++p) {
       pull_back_ssd(launch, args, slab, c, d, p * batch + begin,

@@ -33,16 +33,14 @@ struct StepRule {
 /// dt and what makes a step and a decay of it. Numbers of heads may be null where the op says so.
 template <typename T>
 struct SsdSteps {
-  const T* dt;       // [E, T, H]
-  const T* a_log;    // [H]
-  const T* dt_bias;  // [H] or null
+  const T* dt;           // [E, T, H]
+  const float* a_log;    // [H]
+  const float* dt_bias;  // [H] or null
   StepRule rule;
 
-  constexpr float rate(std::int64_t head) const {
-    return -std::exp(static_cast<float>(a_log[head]));
-  }
+  constexpr float rate(std::int64_t head) const { return -std::exp(a_log[head]); }
   constexpr StepAt at(std::int64_t index, std::int64_t head) const {
-    const float bias = dt_bias == nullptr ? 0.0F : static_cast<float>(dt_bias[head]);
+    const float bias = dt_bias == nullptr ? 0.0F : dt_bias[head];
     return rule.at(static_cast<float>(dt[index]) + bias);
   }
 };
@@ -192,10 +190,10 @@ template <typename T>
 struct SsdRecurrence {
   SsdSteps<T> steps;
   const T* xbc;
-  const T* skip;     // [H] or null
-  const T* initial;  // [E, H, P, N] or null
-  T* y;              // [E, H, P]
-  T* final_state;    // [E, H, P, N]
+  const float* skip;     // [H] or null
+  const float* initial;  // [E, H, P, N] or null
+  T* y;                  // [E, H, P]
+  float* final_state;    // [E, H, P, N]
   SsdRows rows;
   ChunkSizes n;
 
@@ -214,14 +212,14 @@ struct SsdRecurrence {
     float sum = 0;
     for (std::int64_t i = lanes.index(); i < n.state; i += Lanes::kCount) {
       const std::int64_t at = row * n.state + i;
-      const float before = initial == nullptr ? 0.0F : static_cast<float>(initial[at]);
+      const float before = initial == nullptr ? 0.0F : initial[at];
       const float state = decay * before + step * x * static_cast<float>(in[i]);
-      final_state[at] = static_cast<T>(state);
+      final_state[at] = state;
       sum += state * static_cast<float>(out[i]);
     }
     sum = lanes.sum(sum);
     if (lanes.index() == 0) {
-      y[row] = static_cast<T>(sum + (skip == nullptr ? 0.0F : static_cast<float>(skip[head])) * x);
+      y[row] = static_cast<T>(sum + (skip == nullptr ? 0.0F : skip[head]) * x);
     }
   }
 };

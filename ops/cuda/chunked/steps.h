@@ -61,8 +61,8 @@ struct PassStates {
   const float* sums;
   const float* initial;  // [E, H, P, N] or null
   float* states;
-  T* operands;     // the states as operands of products, or null where they are such themselves
-  T* final_state;  // [E, H, P, N] or null
+  T* operands;         // the states as operands of products, or null where they are such themselves
+  float* final_state;  // [E, H, P, N] or null
   ChunkSizes n;
 
   constexpr void operator()(std::uint32_t i) const {
@@ -78,7 +78,7 @@ struct PassStates {
       state = decay_of_block(sums, n, block_of(n, at.entry, c, at.head)) * state + left;
     }
     if (final_state != nullptr) {
-      final_state[i] = static_cast<T>(state);
+      final_state[i] = state;
     }
   }
 };
@@ -88,7 +88,7 @@ struct PassStates {
 template <typename T>
 struct PassCotangents {
   const float* sums;
-  const T* dfinal;  // [E, H, P, N]
+  const float* dfinal;  // [E, H, P, N]
   float* dstates;
   T* operands;      // as above
   float* dinitial;  // [E, H, P, N] or null
@@ -96,7 +96,7 @@ struct PassCotangents {
 
   constexpr void operator()(std::uint32_t i) const {
     const StateAt at = state_at(n, i);
-    auto after = static_cast<float>(dfinal[i]);
+    float after = dfinal[i];
     for (std::int64_t c = n.num_chunks() - 1; c >= 0; --c) {
       const std::int64_t here = at.in_chunk(n, c);
       const float sent = dstates[here];
@@ -161,8 +161,8 @@ struct MixScores {
   const float* sums;
   const float* sigma;
   const float* gamma;
-  const T* skip;  // [H] D, or null
-  T* scores;      // [E, M, H, L R, L R]
+  const float* skip;  // [H] D, or null
+  T* scores;          // [E, M, H, L R, L R]
   ChunkSizes n;
 
   template <typename Lanes>
@@ -170,8 +170,7 @@ struct MixScores {
     const Split by_row = split(row, n.block_rows());
     const std::int64_t token = split(by_row.inner, n.ranks).outer;
     const std::int64_t first = std::int64_t{by_row.outer} * n.chunk;
-    const float d =
-        skip == nullptr ? 0.0F : static_cast<float>(skip[split(by_row.outer, n.heads).inner]);
+    const float d = skip == nullptr ? 0.0F : skip[split(by_row.outer, n.heads).inner];
     T* out = scores + row * n.block_rows();
     for (std::int64_t j = lanes.index(); j < n.block_rows(); j += Lanes::kCount) {
       const std::int64_t other = split(static_cast<std::uint32_t>(j), n.ranks).outer;
@@ -231,18 +230,11 @@ struct UnpackRows {
   }
 };
 
-/// A change of dtype. Over all elements.
-template <typename T>
-struct Widen {
-  const T* from;
-  float* to;
-  constexpr void operator()(std::uint32_t i) const { to[i] = static_cast<float>(from[i]); }
-};
-template <typename T>
-struct Narrow {
+/// Over all elements.
+struct CopyNumbers {
   const float* from;
-  T* to;
-  constexpr void operator()(std::uint32_t i) const { to[i] = static_cast<T>(from[i]); }
+  float* to;
+  constexpr void operator()(std::uint32_t i) const { to[i] = from[i]; }
 };
 
 /// Between the products of a chunk with its states. A row each:
@@ -300,7 +292,7 @@ struct MixBackward {
   const float* sums;
   const float* sigma;
   const float* gamma;
-  const T* skip;  // [H] D, or null
+  const float* skip;  // [H] D, or null
   const T* scores;
   T* mixed;         // may be scores
   T* dscores;       // dM on entry
@@ -325,8 +317,7 @@ struct MixBackward {
         is_column ? split(static_cast<std::uint32_t>(j), n.ranks).outer : n.chunk;
     const std::int64_t first = std::int64_t{by_strip.outer} * n.chunk;
     const std::int64_t matrix = std::int64_t{by_strip.outer} * size * size + j;
-    const float d =
-        skip == nullptr ? 0.0F : static_cast<float>(skip[split(by_strip.outer, n.heads).inner]);
+    const float d = skip == nullptr ? 0.0F : skip[split(by_strip.outer, n.heads).inner];
     const float own_sigma = is_column ? sigma[first + other] : 0.0F;
     float of_sigma = 0;
     float of_gamma = 0;

@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "engine/tensor/primitives.h"
 #include "ops/cpu/flush_denormals.h"
 #include "ops/cpu/parallel.h"
 #include "ops/optim/cpu/grad_scale.h"
@@ -9,14 +8,15 @@
 namespace ghost::cpu {
 namespace {
 
-// One pass: reads p, g, m, v and writes p, m, v, 7 words of traffic an element. Elements do not
-// meet, so the result does not depend on the number of threads.
-template <typename T>
+// One pass: reads p, g, m, v and writes p, m, v, 7 words of traffic an element, and half a word of
+// a working copy. Elements do not meet, so the result does not depend on the number of threads.
+template <typename T, bool kHasWorking>
 void update(const AdamWUpdate& args) {
   T* __restrict__ p = args.values.data<T>();
   const T* __restrict__ g = args.grads.data<T>();
   T* __restrict__ m = args.exp_avg.data<T>();
   T* __restrict__ v = args.exp_avg_sq.data<T>();
+  BFloat16* __restrict__ working = kHasWorking ? args.working.data<BFloat16>() : nullptr;
   const auto grad_scale = static_cast<T>(grad_scale_of(args.grad_scale));
   const auto beta1 = static_cast<T>(args.beta1);
   const auto beta2 = static_cast<T>(args.beta2);
@@ -36,6 +36,9 @@ void update(const AdamWUpdate& args) {
       m[i] = beta1 * m[i] + rest1 * grad;
       v[i] = beta2 * v[i] + rest2 * grad * grad;
       p[i] = keep_fraction * p[i] - step_size * m[i] / (std::sqrt(v[i]) * root_scale + eps);
+      if constexpr (kHasWorking) {
+        put(working[i], static_cast<float>(p[i]));
+      }
     }
   }
 }
@@ -46,10 +49,9 @@ void adamw(const AdamWUpdate& args) {
   if (std::isnan(grad_scale_of(args.grad_scale))) {
     return;
   }
-  visit_real(args.values.dtype(), [&]<typename T>() { update<T>(args); });
-  if (args.working.defined()) {
-    cast(args.working, args.values);
-  }
+  visit_real(args.values.dtype(), [&]<typename T>() {
+    args.working.defined() ? update<T, true>(args) : update<T, false>(args);
+  });
 }
 
 }  // namespace ghost::cpu

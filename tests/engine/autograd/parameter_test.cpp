@@ -244,6 +244,21 @@ TEST_CASE("ops are handed a working copy in the dtype of activations", "[autogra
   CHECK(test::values_of(p.used()) == std::vector<double>(35, 0.5));
 }
 
+TEST_CASE("ops are handed the value of what is never in the dtype of activations", "[autograd]") {
+  Context ctx(Device{});
+  ParameterStore store;
+  Parameter& p = store.declare("p", {5}, Decay::kYes, {.kind = InitKind::kOnes});
+  Parameter& q = store.declare("q", {3}, Decay::kYes, {.kind = InitKind::kOnes}, Precision::kValue);
+  store.materialize(ctx.allocator(), DType::kF32, DType::kBF16);
+  store.initialize(1);
+  CHECK(p.used().dtype() == DType::kBF16);
+  CHECK_FALSE(q.working.defined());
+  CHECK(ctx.use(q).raw() == q.value.raw());
+  fill(q.value, 1.001);
+  store.refresh_working();
+  CHECK(test::values_of(q.used())[0] == static_cast<double>(1.001F));
+}
+
 TEST_CASE("without another dtype ops are handed the values", "[autograd]") {
   Context ctx(Device{});
   ParameterStore store;

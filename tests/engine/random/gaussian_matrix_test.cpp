@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "engine/random/philox.h"
+#include "engine/tensor/primitives.h"
 #include "tests/support/catch.h"
+#include "tests/support/devices.h"
 #include "tests/support/op_check.h"
 
 namespace ghost {
@@ -49,6 +51,42 @@ TEST_CASE("any rows of a gaussian matrix can be drawn alone", "[random]") {
   const Tensor single = zeros({1000, 7}, DType::kF32);
   matrix.draw(single);
   CHECK(single.data<float>()[4321] == static_cast<float>(whole.data<double>()[4321]));
+  const Tensor half = zeros({1000, 7}, DType::kBF16);
+  matrix.draw(half);
+  CHECK(half.data<BFloat16>()[4321].bits == BFloat16(single.data<float>()[4321]).bits);
+}
+
+// In f64 they differ by what the libraries' logarithms, sines and cosines do.
+TEST_CASE("a GPU draws the CPU's gaussian matrix", "[random][cuda]") {
+  for (const Device& device : test::cuda_devices()) {
+    for (const std::int64_t columns : {1, 3, 4, 27}) {
+      const GaussianMatrix matrix{
+          .seed = 0x300000007, .id = 2, .generation = 9, .columns = columns};
+      for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
+        const Tensor expected = zeros({1001, columns}, dtype);
+        const Tensor got(test::shared_allocator(device), {1001, columns + 3}, dtype,
+                         MemoryTag::kWorkspace);
+        fill_zero(got);
+        matrix.draw(expected, /*first_row=*/77);
+        matrix.draw(got, /*first_row=*/77, /*first_column=*/2);
+        const auto a = values_of(got);
+        const auto b = values_of(expected);
+        const double tolerance = dtype == DType::kF64 ? 1e-14 : dtype == DType::kF32 ? 1e-6 : 0.02;
+        double error = 0;
+        for (std::int64_t row = 0; row < 1001; ++row) {
+          for (std::int64_t column = 0; column < columns + 3; ++column) {
+            const bool is_outside = column < 2 || column == columns + 2;
+            const double want =
+                is_outside ? 0 : b[static_cast<std::size_t>(row * columns + column - 2)];
+            error = std::max(
+                error, std::abs(a[static_cast<std::size_t>(row * (columns + 3) + column)] - want));
+          }
+        }
+        INFO(device.name() << " in " << dtype_name(dtype) << ", " << columns << " columns");
+        CHECK(error < tolerance);
+      }
+    }
+  }
 }
 
 TEST_CASE("gaussian matrices of other names differ; entries are standard normal", "[random]") {
