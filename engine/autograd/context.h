@@ -103,9 +103,7 @@ class Context {
 
   /// Counts the matrix products of dense layers, dry runs included, while a list is attached.
   /// Returns the list that was attached before.
-  GemmCounts* attach_gemm_counts(GemmCounts* counts) {
-    return std::exchange(gemm_counts_, counts);
-  }
+  GemmCounts* attach_gemm_counts(GemmCounts* counts) { return std::exchange(gemm_counts_, counts); }
   void count_gemm(const GemmShape& shape) const {
     if (gemm_counts_ != nullptr) {
       ++(*gemm_counts_)[shape];

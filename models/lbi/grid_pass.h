@@ -49,8 +49,8 @@ class GridPass {
   Tensor loss_;
 };
 
-/// Dtype of the canvas and its cotangent: that of activations. States, pullbacks and adjoints are of
-/// its statistic_dtype (never bf16).
+/// Dtype of the canvas and its cotangent: that of activations. States, pullbacks and adjoints are
+/// of its statistic_dtype (never bf16).
 DType canvas_dtype(const LbiModel& model, RegionRange own);
 
 }  // namespace ghost

@@ -131,8 +131,7 @@ void gather_tile(const GatherPass<T>& pass, std::int64_t bin, std::int64_t begin
   using Tile = typename GatherPass<T>::Tile;
   const auto r = static_cast<std::size_t>(bin);
   const bool is_output = bin < pass.bins.num_outputs;
-  Tile sum =
-      is_output && pass.accumulate ? load(pass.out + bin * pass.out_stride + begin) : Tile{};
+  Tile sum = is_output && pass.accumulate ? load(pass.out + bin * pass.out_stride + begin) : Tile{};
   Tile squares;
   for (std::int32_t i = pass.bins.offsets[r]; i < pass.bins.offsets[r + 1]; ++i) {
     const auto entry = static_cast<std::size_t>(i);

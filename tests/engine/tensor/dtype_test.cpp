@@ -65,7 +65,8 @@ TEST_CASE("visit_real serves f32 and f64 and names what it does not", "[tensor]"
   };
   CHECK(size_of(DType::kF32) == 4);
   CHECK(size_of(DType::kF64) == 8);
-  CHECK_THROWS_WITH(size_of(DType::kBF16), "dtype bf16 has no CPU kernel here; expected f32 or f64");
+  CHECK_THROWS_WITH(size_of(DType::kBF16),
+                    "dtype bf16 has no CPU kernel here; expected f32 or f64");
 }
 
 }  // namespace
